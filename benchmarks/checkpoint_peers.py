@@ -8,7 +8,7 @@ Run by itself with a name and a number, it takes so many steps: that is what str
 import itertools
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +19,7 @@ from joblib import Memory
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from harness import Loop
+from harness import Loop, looped
 from mainstay import checkpoint_run
 from mainstay.stores import SQLiteStore
 
@@ -44,18 +44,6 @@ LACKS = {
     DISKCACHE_FULL: "evicts at 1 GB; no owner, no order",
     JOBLIB: "never syncs; a flipped bit is handed back; two processes both compute",
 }
-
-
-def looped(step: Callable[[], object]) -> Loop:
-    """Give a loop over *step*."""
-
-    def loop(times: int) -> float:
-        started = perf_counter()
-        for _ in range(times):
-            step()
-        return perf_counter() - started
-
-    return loop
 
 
 @contextmanager

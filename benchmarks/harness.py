@@ -65,6 +65,18 @@ def async_loop_over(call: Callable, runner: asyncio.AbstractEventLoop | None = N
     return lambda times: runner.run_until_complete(names["loop"](times))
 
 
+def looped(step: Callable[[], object]) -> Loop:
+    """Give a plain loop over *step*, for what takes so long that the loop does not matter."""
+
+    def loop(times: int) -> float:
+        started = perf_counter()
+        for _ in range(times):
+            step()
+        return perf_counter() - started
+
+    return loop
+
+
 def times_of(
     loops: Mapping[str, Loop], *, rounds: int = ROUNDS, sample_seconds: float = 0.003
 ) -> Times:

@@ -31,11 +31,28 @@ import psycopg
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from harness import Loop, Measure, Report, main, ratio, times_of
+from harness import Loop, Measure, Report, looped, main, ratio, times_of
 from mainstay import checkpoint_run
 from mainstay._core.owner import this_process
-from mainstay.stores.base import Acquired, Change, Request, Result, RunId, RunLease
+from mainstay.stores.base import Acquired, Request, RunId
 from mainstay.stores.postgres import PostgresStore
+from server_stores import (
+    BOTH,
+    CP_ASTEP,
+    CP_STEP,
+    DOCUMENT,
+    LEASE,
+    PAYLOAD,
+    STEP,
+    VALUE,
+    async_steps,
+    both,
+    document,
+    items,
+    payload,
+    step,
+    trips,
+)
 from support.fault_proxy import FaultProxy
 from support.postgres import Postgres
 
@@ -43,11 +60,8 @@ if TYPE_CHECKING:
     from absurd_sdk import TaskContext
 
 ABSURD_SQL = os.environ.get("ABSURD_SQL")
-PAYLOAD = "x" * 200
-LEASE = 60.0
-RAW, DOCUMENT, STEP, BOTH = "by hand: INSERT", "store: document", "store: step", "store: both"
-CP_STEP, CP_ITERATE = "mainstay, cp.step", "mainstay, cp.iterate, every=1"
-CP_ASTEP, RAW_ASYNC = "mainstay, async cp.step", "by hand, psycopg.AsyncConnection"
+RAW, RAW_ASYNC = "by hand: INSERT", "by hand, psycopg.AsyncConnection"
+CP_ITERATE = "mainstay, cp.iterate, every=1"
 DBOS_STEP, LANGGRAPH = "DBOS, a step of a workflow", "LangGraph, PostgresSaver.put"
 ABSURD_STEP = "absurd, a step of a task"
 OWNER = """
@@ -64,37 +78,7 @@ sys.stdin.read()
 """
 
 
-def payload() -> str:
-    """Give what is saved."""
-    return PAYLOAD
-
-
-async def apayload() -> str:
-    """Give what is saved."""
-    return PAYLOAD
-
-
-def lease_of(store: PostgresStore, run: RunId) -> RunLease:
-    """Acquire a run."""
-    answer = store.acquire(run, Request(owner=this_process(), life="a", lease=LEASE))
-    if not isinstance(answer, Acquired):
-        raise TypeError(answer)
-    return RunLease(run, answer.record.token, answer.record.grant, LEASE)
-
-
-def looped(step: Callable[[], object]) -> Loop:
-    """Give a loop over *step*."""
-
-    def loop(times: int) -> float:
-        started = perf_counter()
-        for _ in range(times):
-            step()
-        return perf_counter() - started
-
-    return loop
-
-
-def by_hand(url: str, table: str, value: bytes = PAYLOAD.encode()) -> Callable[[], object]:
+def by_hand(url: str, table: str, value: bytes = VALUE) -> Callable[[], object]:
     """Insert a row, as a careful engineer would by hand."""
     connection = psycopg.connect(url, autocommit=True, prepare_threshold=0)
     connection.execute(
@@ -104,70 +88,6 @@ def by_hand(url: str, table: str, value: bytes = PAYLOAD.encode()) -> Callable[[
     numbers = itertools.count()
     statement = f"INSERT INTO {table} (run, number, slot, value) VALUES (1, %s, 'slot', %b)"  # noqa: S608
     return lambda: connection.execute(statement, (next(numbers), value))
-
-
-def document(store: PostgresStore, run: RunId, value: bytes = PAYLOAD.encode()) -> Callable:
-    """Save a document."""
-    lease, numbers = lease_of(store, run), itertools.count(1)
-
-    def save() -> None:
-        number = next(numbers)
-        store.commit(lease, Change(document=value, sequence=number, after=number - 1))
-
-    return save
-
-
-def step(store: PostgresStore, run: RunId) -> Callable:
-    """Save a result."""
-    lease, numbers, value = lease_of(store, run), itertools.count(1), PAYLOAD.encode()
-
-    def save() -> None:
-        number = next(numbers)
-        put, after = {number: Result("slot", value)}, number - 1 or -1
-        store.commit(lease, Change(put=put, sequence=number, after_result=after))
-
-    return save
-
-
-def both(store: PostgresStore, run: RunId) -> Callable:
-    """Save a document and a result."""
-    lease, numbers, value = lease_of(store, run), itertools.count(1), PAYLOAD.encode()
-
-    def save() -> None:
-        number = next(numbers)
-        put = {number: Result("slot", value)}
-        store.commit(lease, Change(document=value, put=put, sequence=number, after=number - 1))
-
-    return save
-
-
-def items(store: PostgresStore) -> Loop:
-    """Save cursor and a state of 200 bytes with each item."""
-    runs = itertools.count()
-
-    def loop(times: int) -> float:
-        with checkpoint_run(f"items-{next(runs)}", store=store, lease=LEASE) as cp:
-            cp.state({"text": PAYLOAD})
-            started = perf_counter()
-            for _ in cp.iterate(range(times), key=int):
-                pass
-            return perf_counter() - started
-
-    return loop
-
-
-def async_steps(store: PostgresStore, runner: asyncio.Runner) -> Loop:
-    """Take steps of async runs."""
-    runs = itertools.count()
-
-    async def steps(times: int) -> float:
-        async with checkpoint_run(f"async-{next(runs)}", store=store, lease=LEASE) as cp:
-            started = perf_counter()
-            for _ in range(times):
-                await cp.step("step", apayload)
-            return perf_counter() - started
-
-    return lambda times: runner.run(steps(times))
 
 
 def async_by_hand(url: str, runner: asyncio.Runner) -> Loop:
@@ -180,7 +100,7 @@ def async_by_hand(url: str, runner: asyncio.Runner) -> Loop:
     async def inserts(times: int) -> float:
         started = perf_counter()
         for number in range(times):
-            await connection.execute(statement, (number, PAYLOAD.encode()))
+            await connection.execute(statement, (number, VALUE))
         return perf_counter() - started
 
     return lambda times: runner.run(inserts(times))
@@ -408,45 +328,6 @@ def processors(report: Report, url: str, *, quick: bool) -> None:
     report.table("Microseconds of a processor per save, least of all rounds", header, rows)
 
 
-def trips(report: Report, server: Postgres) -> None:
-    """Count what a client sends at once: each is a round trip."""
-    proxy = FaultProxy(server.port)
-    store = PostgresStore(
-        f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres", session_locks=False
-    )
-    counts = {}
-
-    def count(what: str, call: Callable, *args: object) -> object:
-        before = proxy.messages
-        answer = call(*args)
-        counts[what] = proxy.messages - before
-        return answer
-
-    save, one = store.commit, Result("slot", b"one")
-    both = Change(document=b"2", put={1: one}, drop=(0,), sequence=3)
-    try:
-        for name in ("first", "second"):  # the first one connects, and looks for the tables
-            run = RunId("trips", name)
-            lease = count("acquire, a new run", lease_of, store, run)
-            count("save a document", save, lease, Change(document=b"1", sequence=1))
-            count("save a result", save, lease, Change(put={0: one}, sequence=2))
-            count("save both, and drop one", save, lease, both)
-            count("renew eight", store.renew, [lease] * 8)
-            count("release", store.release, lease, "error")
-            lease = count("acquire and load", lease_of, store, run)
-            count("finish", save, lease, Change(document=b"3", finished=True, sequence=1))
-    finally:
-        store.close()
-        proxy.close()
-    report.table("Round trips", ["operation", "trips"], [*counts.items()])
-    for what, at_least in (
-        ("save a document", 1), ("save a result", 1), ("finish", 1), ("acquire and load", 2),
-    ):  # fmt: skip
-        report.measures.append(
-            Measure(f"PostgreSQL, round trips: {what}", at_least, 1, counts[what], unit="")
-        )
-
-
 def log(report: Report, url: str) -> None:
     """Compare what is written to the log of the server."""
     store = PostgresStore(url)
@@ -526,7 +407,9 @@ def report(*, quick: bool) -> Report:
         many(found, url, quick=quick)
         single(found, url, quick=quick)
         processors(found, url, quick=quick)
-        trips(found, server)
+        proxy = FaultProxy(server.port)
+        through = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"
+        trips(found, "PostgreSQL", PostgresStore(through, session_locks=False), proxy)
         log(found, url)
         takeover(found, url, quick=quick)
     finally:

@@ -13,7 +13,7 @@ import itertools
 import logging
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 
@@ -22,91 +22,31 @@ import redis.asyncio
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from harness import Loop, Measure, Report, main, ratio, times_of
+from harness import Loop, Measure, Report, looped, main, ratio, times_of
 from mainstay import checkpoint_run
-from mainstay._core.owner import this_process
-from mainstay.stores.base import Acquired, Change, Request, Result, RunId, RunLease
+from mainstay.stores.base import RunId
 from mainstay.stores.redis import RedisStore
+from server_stores import (
+    BOTH,
+    CP_ASTEP,
+    CP_STEP,
+    DOCUMENT,
+    LEASE,
+    PAYLOAD,
+    STEP,
+    async_steps,
+    both,
+    document,
+    items,
+    payload,
+    step,
+    trips,
+)
 from support.fault_proxy import FaultProxy
 from support.redis_servers import RedisServer
 
-PAYLOAD = "x" * 200
-LEASE = 60.0
-RAW, DOCUMENT, STEP, BOTH = "raw SET", "store: document", "store: step", "store: both"
-CP_STEP, CP_ITERATE = "mainstay, cp.step", "mainstay, cp.iterate, every=1"
-RAW_ASYNC, CP_ASTEP = "raw SET, redis.asyncio", "mainstay, async cp.step"
-
-
-def payload() -> str:
-    """Give what is saved."""
-    return PAYLOAD
-
-
-async def apayload() -> str:
-    """Give what is saved."""
-    return PAYLOAD
-
-
-def lease_of(store: RedisStore, run: RunId) -> RunLease:
-    """Acquire a run."""
-    answer = store.acquire(run, Request(owner=this_process(), life="a", lease=LEASE))
-    if not isinstance(answer, Acquired):
-        raise TypeError(answer)
-    return RunLease(run, answer.record.token, answer.record.grant, LEASE)
-
-
-def looped(step: Callable[[], object]) -> Loop:
-    """Give a loop over *step*."""
-
-    def loop(times: int) -> float:
-        started = perf_counter()
-        for _ in range(times):
-            step()
-        return perf_counter() - started
-
-    return loop
-
-
-def changes(store: RedisStore, name: str, *, document: bool, result: bool) -> Loop:
-    """Save a document, a result, or both."""
-    lease, numbers, value = lease_of(store, RunId("store", name)), itertools.count(1), b"x" * 200
-
-    def save() -> None:
-        number = next(numbers)
-        put = {number: Result("slot", value)} if result else {}
-        written = value if document else None
-        store.commit(lease, Change(document=written, put=put, sequence=number))
-
-    return looped(save)
-
-
-def items(store: RedisStore) -> Loop:
-    """Save cursor and a state of 200 bytes with each item."""
-    runs = itertools.count()
-
-    def loop(times: int) -> float:
-        with checkpoint_run(f"items-{next(runs)}", store=store, lease=LEASE) as cp:
-            cp.state({"text": PAYLOAD})
-            started = perf_counter()
-            for _ in cp.iterate(range(times), key=int):
-                pass
-            return perf_counter() - started
-
-    return loop
-
-
-def async_steps(store: RedisStore, runner: asyncio.Runner) -> Loop:
-    """Take steps of async runs."""
-    runs = itertools.count()
-
-    async def steps(times: int) -> float:
-        async with checkpoint_run(f"async-{next(runs)}", store=store, lease=LEASE) as cp:
-            started = perf_counter()
-            for _ in range(times):
-                await cp.step("step", apayload)
-            return perf_counter() - started
-
-    return lambda times: runner.run(steps(times))
+RAW, RAW_ASYNC = "raw SET", "raw SET, redis.asyncio"
+CP_ITERATE = "mainstay, cp.iterate, every=1"
 
 
 @contextlib.contextmanager
@@ -135,9 +75,9 @@ def cases(url: str) -> Iterator[dict[str, Loop]]:
         cp = held.enter_context(checkpoint_run("steps", store=store, lease=LEASE))
         yield {
             RAW: looped(lambda: client.set(f"raw-{next(numbers)}", PAYLOAD)),
-            DOCUMENT: changes(store, "document", document=True, result=False),
-            STEP: changes(store, "step", document=False, result=True),
-            BOTH: changes(store, "both", document=True, result=True),
+            DOCUMENT: looped(document(store, RunId("store", "document"))),
+            STEP: looped(step(store, RunId("store", "step"))),
+            BOTH: looped(both(store, RunId("store", "both"))),
             CP_STEP: looped(lambda: cp.step("step", payload)),
             CP_ITERATE: items(store),
             RAW_ASYNC: held.enter_context(async_sets(url, runner)),
@@ -172,43 +112,6 @@ def goals(report: Report, loops: dict[str, Loop], *, quick: bool) -> None:
         )
 
 
-def trips(report: Report, server: RedisServer) -> None:
-    """Count what a client sends at once: each is a round trip."""
-    proxy = FaultProxy(server.port)
-    store = RedisStore(f"redis://127.0.0.1:{proxy.port}/0")
-    counts = {}
-
-    def count(what: str, call: Callable, *args: object) -> object:
-        before = proxy.messages
-        answer = call(*args)
-        counts[what] = proxy.messages - before
-        return answer
-
-    save, one = store.commit, Result("slot", b"one")
-    both = Change(document=b"2", put={1: one}, drop=(0,), sequence=3)
-    try:
-        for name in ("first", "second"):  # the first one connects, and looks at the server
-            run = RunId("trips", name)
-            lease = count("acquire, a new run", lease_of, store, run)
-            count("save a document", save, lease, Change(document=b"1", sequence=1))
-            count("save a result", save, lease, Change(put={0: one}, sequence=2))
-            count("save both, and drop one", save, lease, both)
-            count("renew eight", store.renew, [lease] * 8)
-            count("release", store.release, lease, "error")
-            lease = count("acquire and load", lease_of, store, run)
-            count("finish", save, lease, Change(document=b"3", finished=True, sequence=1))
-    finally:
-        store.close()
-        proxy.close()
-    report.table("Round trips", ["operation", "trips"], [*counts.items()])
-    for what, at_least in (
-        ("save a document", 1), ("save a result", 1), ("finish", 1), ("acquire and load", 2),
-    ):  # fmt: skip
-        report.measures.append(
-            Measure(f"Redis, round trips: {what}", at_least, 1, counts[what], unit="")
-        )
-
-
 def report(*, quick: bool) -> Report:
     """Run everything on one server."""
     logging.disable(logging.CRITICAL)
@@ -219,7 +122,8 @@ def report(*, quick: bool) -> Report:
             with redis.Redis.from_url(server.url) as client:
                 version = client.info("server")["redis_version"]
             found.say(f"Redis {version}, redis-py {redis.__version__}, loopback.")
-            trips(found, server)
+            proxy = FaultProxy(server.port)
+            trips(found, "Redis", RedisStore(f"redis://127.0.0.1:{proxy.port}/0"), proxy)
             for fsync in ("always", "everysec"):
                 single(found, server, fsync, quick=quick)
         finally:

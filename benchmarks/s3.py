@@ -26,97 +26,48 @@ import obstore.store
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from harness import Loop, Measure, Report, main, ratio, times_of
+from harness import Loop, Measure, Report, looped, main, ratio, times_of
 from mainstay import checkpoint_run
-from mainstay._core.owner import this_process
-from mainstay.stores.base import Acquired, Change, Request, Result, RunId, RunLease
+from mainstay.stores.base import Change, Result, RunId
 from mainstay.stores.s3 import S3Store
+from server_stores import (
+    BOTH,
+    CP_ASTEP,
+    CP_STEP,
+    DOCUMENT,
+    LEASE,
+    PAYLOAD,
+    STEP,
+    VALUE,
+    async_steps,
+    document,
+    items,
+    lease_of,
+    payload,
+    trips_measured,
+)
 from support.s3_servers import KEY, SECRET, S3Server
 
-PAYLOAD = "x" * 200
-LEASE = 600.0
 RAW, LONG, CONDITIONAL = "plain PUT", "plain PUT, 33 kB", "conditional PUT"
 TAIL = 32 * 1024
-DOCUMENT, STEP, BOTH, MANY = (
-    "store: document", "store: result", "store: both", "store: result, beside 32 kB"
-)  # fmt: skip
-CP_STEP, CP_ITERATE = "mainstay, cp.step", "mainstay, cp.iterate, every=2"
-RAW_ASYNC, CP_ASTEP = "plain PUT, async", "mainstay, async cp.step"
+MANY = "store: step, beside 32 kB"
+CP_ITERATE = "mainstay, cp.iterate, every=2"
+RAW_ASYNC = "plain PUT, async"
 
 
-def payload() -> str:
-    """Give what is saved."""
-    return PAYLOAD
-
-
-async def apayload() -> str:
-    """Give what is saved."""
-    return PAYLOAD
-
-
-def lease_of(store: S3Store, run: RunId) -> RunLease:
-    """Acquire a run."""
-    answer = store.acquire(run, Request(owner=this_process(), life="a", lease=LEASE))
-    if not isinstance(answer, Acquired):
-        raise TypeError(answer)
-    return RunLease(run, answer.record.token, answer.record.grant, LEASE)
-
-
-def looped(step: Callable[[], object]) -> Loop:
-    """Give a loop over *step*."""
-
-    def loop(times: int) -> float:
-        started = perf_counter()
-        for _ in range(times):
-            step()
-        return perf_counter() - started
-
-    return loop
-
-
-def changes(store: S3Store, name: str, *, document: bool, result: bool, beside: int = 0) -> Loop:
-    """Save a document, a result, or both; a result in place of the one before."""
-    lease, numbers, value = lease_of(store, RunId("store", name)), itertools.count(1), b"x" * 200
+def replaced(store: S3Store, name: str, *, document: bytes | None = None, beside: int = 0) -> Loop:
+    """Save a result in place of the one before, with a document or without."""
+    lease, numbers = lease_of(store, RunId("store", name)), itertools.count(1)
     if beside:
         store.commit(lease, Change(put={0: Result("slot", b"x" * beside)}, sequence=next(numbers)))
 
     def save() -> None:
         number = next(numbers)
-        put = {number: Result("slot", value)} if result else {}
-        written = value if document else None
-        drop = (number - 1,) if result and number > 2 else ()  # noqa: PLR2004 - 1 is beside
-        store.commit(lease, Change(document=written, put=put, drop=drop, sequence=number))
+        put = {number: Result("slot", VALUE)}
+        drop = (number - 1,) if number > 2 else ()  # noqa: PLR2004 - 1 is beside
+        store.commit(lease, Change(document=document, put=put, drop=drop, sequence=number))
 
     return looped(save)
-
-
-def items(store: S3Store) -> Loop:
-    """Save cursor and a state of 200 bytes with each second item."""
-    runs = itertools.count()
-
-    def loop(times: int) -> float:
-        with checkpoint_run(f"items-{next(runs)}", store=store, lease=LEASE, every=2) as cp:
-            cp.state({"text": PAYLOAD})
-            started = perf_counter()
-            for _ in cp.iterate(range(2 * times), key=int):
-                pass
-            return perf_counter() - started
-
-    return loop
-
-
-def async_steps(store: S3Store, runner: asyncio.Runner) -> Loop:
-    """Take steps of async runs."""
-    runs = itertools.count()
-
-    async def steps(times: int) -> float:
-        async with checkpoint_run(f"async-{next(runs)}", store=store, lease=LEASE) as cp:
-            started = perf_counter()
-            for _ in range(times):
-                await cp.step("step", apayload)
-            return perf_counter() - started
-
-    return lambda times: runner.run(steps(times))
 
 
 def fresh(size: int = len(PAYLOAD)) -> bytes:
@@ -172,12 +123,12 @@ def cases(server: S3Server) -> Iterator[dict[str, Loop]]:
                 lambda: obstore.put(bucket, "long", fresh(TAIL + 1000), use_multipart=False)
             ),
             CONDITIONAL: looped(conditional(bucket)),
-            DOCUMENT: changes(store, "document", document=True, result=False),
-            STEP: changes(store, "result", document=False, result=True),
-            BOTH: changes(store, "both", document=True, result=True),
-            MANY: changes(store, "many", document=False, result=True, beside=TAIL),
+            DOCUMENT: looped(document(store, RunId("store", "document"))),
+            STEP: replaced(store, "result"),
+            BOTH: replaced(store, "both", document=VALUE),
+            MANY: replaced(store, "many", beside=TAIL),
             CP_STEP: looped(lambda: cp.step("step", payload)),
-            CP_ITERATE: items(store),
+            CP_ITERATE: items(store, every=2),
             RAW_ASYNC: async_puts(bucket, runner),
             CP_ASTEP: async_steps(store, runner),
         }
@@ -243,10 +194,7 @@ def requests(report: Report, server: S3Server) -> None:
     count("finish", save, lease, end)
     store.close()
     report.table("Requests", ["operation", "requests", "which"], rows)
-    for what, at_least in (
-        ("save a document", 1), ("save a result", 1), ("finish", 1), ("acquire and load", 2),
-    ):  # fmt: skip
-        report.measures.append(Measure(f"S3, requests: {what}", at_least, 1, counts[what], unit=""))
+    trips_measured(report, "S3, requests", counts)
 
 
 def many(report: Report, server: S3Server, *, quick: bool) -> None:

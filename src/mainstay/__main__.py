@@ -1,6 +1,7 @@
 """The command line: ``mainstay``, or ``python -m mainstay``.
 
-Bad usage, and a store that cannot be used, end it with exit code 2 and one line.
+Bad usage, a store that cannot be used, and an extra that is missing end it with exit code 2 and one
+line.
 """
 
 import argparse
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except (MainstayError, ValueError, OSError) as error:
+    except (MainstayError, ValueError, OSError, ImportError) as error:
         parser.error(" ".join(str(error).split()))
     return code
 

@@ -8,8 +8,8 @@ import attrs
 
 from mainstay._core.arguments import Duration, to_seconds
 from mainstay._core.clock import SYSTEM, Clock
-from mainstay._core.condition import STATES, Condition, HealthState, conditions
 from mainstay._core.context import current_context
+from mainstay._core.health import STATES, HealthReport, HealthState, health_reports
 from mainstay._core.sharing import reset_with_all
 
 
@@ -110,8 +110,8 @@ def health(ready: Iterable[str] | None = None) -> dict[str, ComponentHealth] | b
     """
     if ready is not None:
         return not why_not_ready(checked_ready(ready))
-    worst: dict[str, Condition] = {}
-    for each in conditions():
+    worst: dict[str, HealthReport] = {}
+    for each in health_reports():
         known = worst.get(each.component)
         if known is None or STATES.index(each.state) > STATES.index(known.state):
             worst[each.component] = each
@@ -131,7 +131,7 @@ def why_not_ready(names: tuple[str, ...]) -> tuple[str, ...]:
     draining = ("the process drains",) if DRAINING.refuses_at < math.inf else ()
     if not names:
         return draining
-    found = [each for each in conditions() if each.component in names]
+    found = [each for each in health_reports() if each.component in names]
     unready = {f"{each.component} is {each.state}": None for each in found if not each.is_ready}
     known = {each.component for each in found}
     unknown = [f"no component is named {name}" for name in names if name not in known]

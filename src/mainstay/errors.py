@@ -569,8 +569,9 @@ class AllCopiesFailedError(_CopiesError):
 
     @staticmethod
     def _text(component: str, copies: int, elapsed: float) -> str:
+        which = "the only copy" if copies == 1 else f"all {copies} copies"
         return (
-            f"{component}: all {copies} copies failed in {elapsed:.3f} s; "
+            f"{component}: {which} failed in {elapsed:.3f} s; "
             f"the notes of the exceptions in `.exceptions` say when"
         )
 

@@ -21,7 +21,7 @@ BAD = {
     "max_crashes": [(0, ValueError), (1.5, TypeError)],
     "keep": [(0, ValueError), ((1,), TypeError), ("all", TypeError), (timedelta(0), ValueError)],
     "allow_pickle": [("yes", TypeError)],
-    "name": [("", ValueError)],
+    "name": [("", ValueError), (1, TypeError), ("half a pair: \ud800", ValueError)],
     "store": [("nowhere", ValueError)],
 }
 
@@ -33,9 +33,8 @@ def test_a_wrong_parameter_is_refused_by_name(parameter, value, error):
     options = {"store": MemoryStore(), parameter: value}
     with pytest.raises(error, match=f"`{parameter}`"):
         checkpointed(**options)
-    if parameter != "name":
-        with pytest.raises(error, match=f"`{parameter}`"):
-            checkpoint_run("key", **options)
+    with pytest.raises(error, match=f"`{parameter}`"):
+        checkpoint_run("key", **options)
 
 
 @pytest.mark.parametrize("value", [{"mtbf": 0}, {"mtbf": 1, "max_replay": 0}, {"mtbf": -1}])

@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from mainstay import (
@@ -121,12 +121,26 @@ def test_the_collector_counts_runs_by_name_and_state(caplog, monkeypatch):
     monkeypatch.setattr("mainstay.stores.collector.MOST_COMPONENTS", 1)
     assert runs("_other", "done") == 1
 
-    def unreachable(*_, **__):
-        raise StoreUnavailableError("memory://", "down")
 
+@pytest.mark.parametrize("error", [StoreUnavailableError("memory://", "down"), KeyError("down")])
+def test_a_store_that_cannot_be_counted_leaves_the_other_metrics_of_a_scrape(
+    caplog, monkeypatch, error
+):
+    """Known fault: what a store of the user's raised ended the scrape of everything."""
+
+    def unreachable(*_, **__):
+        raise error
+
+    store, registry = MemoryStore(), CollectorRegistry()
+    acquired(store)
+    Gauge("other", "Another one.", registry=registry).set(1)
+    registry.register(StoreCollector(store))
     monkeypatch.setattr(store, "list", unreachable)
-    assert runs("import", "running") is None
-    assert "the runs of the store could not be counted" in caplog.text
+    text = generate_latest(registry)
+    assert b"other 1.0" in text
+    assert b"checkpoint_runs" not in text
+    [told] = [each.getMessage() for each in caplog.records]
+    assert told.startswith(f"the runs of {store.url} could not be counted: {type(error).__name__}")
 
 
 @pytest.mark.process

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+from datetime import timedelta
 
 import attrs
 import pytest
@@ -26,7 +27,7 @@ from mainstay.errors import (
 from mainstay.stores import MemoryStore, SQLiteStore
 from mainstay.stores.base import Held, Request, RunId
 from mainstay.testing import FakeClock
-from support.checkpoints import RUN, add_up
+from support.checkpoints import RUN, OopsError, add_up
 from support.sqlite_files import connection_of
 from support.store_conformance import DEAD, acquired, request
 
@@ -100,6 +101,17 @@ def test_a_slow_save_does_not_put_a_renewal_back():
         clock.advance(10.0)
         known().was_not_renewed()
         assert not cp.lost
+
+
+@pytest.mark.parametrize("lease", [1e12, 1e300, timedelta.max])
+def test_a_lease_may_be_longer_than_a_store_can_say(runner, tmp_path, lease):
+    """The run was saved with a time that counted as damage."""
+    store = SQLiteStore(tmp_path / "runs.db")
+    with pytest.raises(OopsError):
+        runner.job(add_up, store=store, lease=lease)([1, 2], fail_at=2)
+    assert runner.job(add_up, store=store, lease=lease)([1, 2]) == 3
+    [(record, _)] = store.list()
+    assert record.status == "done"
 
 
 def test_who_waits_gets_the_run_when_the_lease_ends(runner, store, metrics):
@@ -327,4 +339,5 @@ def test_an_error_keeps_its_own_face_where_the_run_cannot_be_released(monkeypatc
     with pytest.raises(KeyError, match="mine") as raised:
         checkpointed(store=store, name="job").call(job)
     [note] = raised.value.__notes__
-    assert note.startswith("mainstay.checkpoint job: memory:// is not available: down; ")
+    assert note.startswith("mainstay.checkpoint job: the run was not released, so that others may")
+    assert "memory:// is not available: down; " in note

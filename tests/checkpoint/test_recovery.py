@@ -120,6 +120,43 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_begun_anew(store, 
     assert (outcome.outcome, outcome.result, calls) == ("done", "done", [1, 2])
 
 
+def test_a_run_that_another_process_finished_and_removed_meanwhile_is_not_begun_anew(
+    store, monkeypatch
+):
+    """Known fault: with `keep=`, machines that recovered side by side did jobs again."""
+    calls = []
+
+    def body(cp):
+        calls.append(cp.attempt)
+        return fails_at_first(cp)
+
+    job = interrupted(body, store=store)
+    run = RunId("job", "key")
+    with monkeypatch.context() as patches:
+        listed_before(store, patches, lambda: job() and store.forget(run))
+        [outcome] = recover(store)
+    assert (outcome.outcome, calls) == ("left", [1, 2])
+    assert outcome.reason == "it has ended meanwhile, and was removed"
+    assert store.list() == []
+
+
+def test_an_async_run_that_was_finished_and_removed_meanwhile_is_not_begun_anew(store, monkeypatch):
+    calls = []
+
+    @checkpointed(store=store, key="{name}", name="job", recoverable=True)
+    async def job(cp, name: str):
+        calls.append(cp.attempt)
+        raise OopsError
+
+    with pytest.raises(OopsError):
+        asyncio.run(job("key"))
+    with monkeypatch.context() as patches:
+        listed_before(store, patches, lambda: store.forget(RunId("job", "key")))
+        [outcome] = asyncio.run(recover_async(store))
+    assert (outcome.outcome, calls) == ("left", [1])
+    assert store.list() == []
+
+
 @pytest.mark.parametrize("on_busy", ["raise", "wait", "return"])
 def test_a_run_that_another_process_took_up_meanwhile_is_left_alone(store, monkeypatch, on_busy):
     interrupted(fails_at_first, store=store, on_busy=on_busy)

@@ -286,3 +286,46 @@ def test_a_run_in_another_thread_leaves_sigterm_alone():
     thread.start()
     thread.join()
     assert seen == [signal.SIG_DFL]
+
+
+def close_in_a_thread(generator):
+    thread = threading.Thread(target=generator.close)
+    thread.start()
+    thread.join()
+
+
+def run_in_a_generator(store):
+    with checkpoint_run("key", store=store):
+        yield
+
+
+def test_a_run_that_another_thread_ends_is_released_and_keeps_no_sigterm(store, killed):
+    """Generators are closed by whichever thread drops or collects them."""
+    generator = run_in_a_generator(store)
+    next(generator)
+    close_in_a_thread(generator)
+    [(record, _)] = store.list()
+    assert (record.status, record.exit) == ("interrupted", "error")
+    with pytest.raises(KilledError):
+        terminate()
+
+
+def test_the_next_run_restores_what_was_before_one_that_another_thread_ended(store):
+    generator = run_in_a_generator(store)
+    next(generator)
+    close_in_a_thread(generator)
+    with checkpoint_run("next", store=store):
+        pass
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_during_a_run_that_another_thread_ends_ends_the_process(store, monkeypatch):
+    sent = []
+    monkeypatch.setattr(signals, "_requested", False)
+    monkeypatch.setattr("mainstay._checkpoint.signals.os.kill", lambda *args: sent.append(args))
+    generator = run_in_a_generator(store)
+    next(generator)
+    terminate()
+    close_in_a_thread(generator)
+    assert sent == [(os.getpid(), signal.SIGTERM)]
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

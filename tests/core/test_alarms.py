@@ -1,6 +1,7 @@
 """The one timer of an event loop, for all that waits on it."""
 
 import asyncio
+import contextvars
 import gc
 import threading
 import weakref
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mainstay import deadline, timeout
 from mainstay._core.alarms import Alarms, alarms_of
 from mainstay._core.clock import monotonic
 from support.loops import loop_factories, runner_on
@@ -188,7 +190,7 @@ def test_each_rings_once_at_the_first_going_off_after_its_time_unless_it_has_end
 
         timer = None
 
-        def call_later(self, _seconds, callback):
+        def call_later(self, _seconds, callback, *, context):
             assert self.timer is None or self.timer.is_cancelled
             self.timer = Timer(callback)
             return self.timer
@@ -249,3 +251,33 @@ def test_they_keep_no_loop_that_is_over():
     loop = asyncio.run(main())
     gc.collect()
     assert loop() is None
+
+
+@pytest.mark.parametrize("limit", [deadline, timeout], ids=["deadline", "timeout"])
+def test_the_timer_keeps_nothing_of_the_call_that_set_it(run, limit):
+    """The first request under a load lived as long as the load, with its context variables."""
+
+    async def handle():
+        request = Request()
+        HANDLED.set(request)
+        if limit is deadline:
+            async with deadline(3600.0):
+                await asyncio.sleep(0)
+        else:
+            await timeout(3600.0).call(asyncio.sleep, 0)
+        return weakref.ref(request)
+
+    async def main():
+        request = await asyncio.create_task(handle())
+        await asyncio.sleep(0)  # after which nothing else refers to that task
+        gc.collect()
+        return request()
+
+    assert run(main) is None
+
+
+class Request:
+    """What a web framework keeps in a context variable."""
+
+
+HANDLED = contextvars.ContextVar("handled")

@@ -361,7 +361,7 @@ def test_late_readings_count_as_the_newest_one_of_the_outage(
             elif step == "r":
                 health.release(health.generation, reading)
             elif step == "p":
-                health.postpone(reading, chance)
+                health.lengthen(reading, chance)
         times = operator.attrgetter("phase", "until", "level", "since", "ejected_at")
         assert times(late) == times(punctual)
 

@@ -1,6 +1,8 @@
 """What counts as a failure when it is one of our own exception groups."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pytest
 
@@ -10,9 +12,11 @@ from mainstay import (
     FailoverPool,
     MainstayError,
     Member,
+    NoMemberError,
     RateLimit,
     checkpointed,
     fallback,
+    pipeline,
     redundant,
     retry,
     timeout,
@@ -118,7 +122,42 @@ class Speechless(Exception):
     __repr__ = __str__
 
 
-ODD = [WithoutClass, EndWithoutClass, WithoutNotes, OddNotes, Fixed, Speechless]
+@dataclass(frozen=True)
+class Frozen(Exception):
+    """An exception that is a dataclass, of which nothing can be set."""
+
+    code: int = 5
+
+
+class Closed(Exception):
+    """An exception that has no attributes for anybody."""
+
+    def __getattribute__(self, _):
+        raise ValueError("closed")
+
+
+class Empty(Exception):
+    """An exception that is false."""
+
+    def __len__(self):
+        return 0
+
+
+class Sealed(ExceptionGroup):
+    """A group that does not tell what it holds."""
+
+    def __new__(cls):
+        return super().__new__(cls, "sealed", [ValueError()])
+
+    @property
+    def exceptions(self):
+        raise ValueError("no exceptions")
+
+
+ODD = [
+    WithoutClass, EndWithoutClass, WithoutNotes, OddNotes, Fixed, Speechless, Frozen, Closed, Empty,
+    Sealed,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("on", [OSError, Exception, lost, lambda _: True])
@@ -136,6 +175,9 @@ ODD = [WithoutClass, EndWithoutClass, WithoutNotes, OddNotes, Fixed, Speechless]
         lambda _: Bulkhead("it"),
         lambda _: RateLimit("it", 1000.0),
         lambda on: fallback(on=on, call=again, name="it"),
+        lambda on: pipeline("it", retry(on=on, attempts=2, wait=0), timeout(60.0)),
+        lambda on: pipeline("it", CircuitBreaker("inner", on=on)),
+        lambda on: pipeline("it", fallback(on=on, call=again), Bulkhead("inner")),
     ],
     ids=[
         "retry",
@@ -148,6 +190,9 @@ ODD = [WithoutClass, EndWithoutClass, WithoutNotes, OddNotes, Fixed, Speechless]
         "bulkhead",
         "rate limit",
         "fallback",
+        "pipeline of a retry",
+        "pipeline of a breaker",
+        "pipeline of a fallback",
     ],
 )
 def test_an_exception_of_an_odd_class_comes_through(policy, odd, on):
@@ -159,6 +204,42 @@ def test_an_exception_of_an_odd_class_comes_through(policy, odd, on):
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - which one is what is asked
         policy(on).call(fail)
     assert type(caught.value) is odd
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_exception_of_an_odd_class_comes_out_of_a_fallback(odd):
+    def fail(*_):
+        raise odd
+
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - which one is what is asked
+        fallback(on=OSError, call=fail, name="it").call(again, OSError("down"))
+    assert type(caught.value) is odd
+    assert type(BaseException.__dict__["__context__"].__get__(caught.value)) is OSError
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_exception_of_an_odd_class_comes_out_of_cp_map(odd):
+    def fail(_):
+        raise odd
+
+    @checkpointed(store=MemoryStore(), key=lambda: "it", name="it")
+    def job(cp):
+        with ThreadPoolExecutor(1) as executor:
+            return [*cp.map(fail, [1], key=str, executor=executor)]
+
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - which one is what is asked
+        job()
+    assert type(caught.value) is odd
+
+
+def test_a_member_that_cannot_be_opened_tells_why_also_by_a_false_exception(sync_and_async):
+    def fail():
+        raise Empty
+
+    pool = FailoverPool("it", [Member("a", open=fail)], on=OSError)
+    with pytest.raises(NoMemberError) as caught:
+        sync_and_async.called(pool, lambda _: None)
+    assert [type(each) for each in caught.value.exceptions] == [Empty]
 
 
 @pytest.mark.parametrize("odd", [*ODD, StopIteration, StopAsyncIteration])

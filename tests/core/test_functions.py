@@ -7,7 +7,8 @@ import runpy
 import subprocess
 import sys
 import textwrap
-from unittest.mock import AsyncMock, MagicMock, Mock
+import types
+from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 
 import pytest
 
@@ -24,6 +25,13 @@ class Lost(ConnectionError):
 def plain(a, b=2):
     """Add."""
     return a + b
+
+
+@types.coroutine
+def by_hand():
+    """Yield to the event loop once, as `asyncio.sleep(0)` does."""
+    yield
+    return 5
 
 
 async def coroutine(a, b=2):
@@ -199,6 +207,10 @@ def test_sync_callables_are_told(fn):
         AsyncMock(),
         retry(on=Lost)(coroutine),
         asyncio.sleep,
+        by_hand,
+        create_autospec(coroutine),
+        create_autospec(Methods).amethod,
+        functools.partial(create_autospec(coroutine), 1),
     ],
 )
 def test_async_callables_are_told(fn):
@@ -264,9 +276,18 @@ def test_an_object_with_an_async_call_is_retried():
 def test_sync_and_async_mocks_are_retried():
     fetch = Mock(side_effect=[Lost, "ok"])
     assert retry(on=Lost, wait=0).call(fetch) == "ok"
-    afetch = AsyncMock(side_effect=[Lost, "ok"])
-    assert asyncio.run(retry(on=Lost, wait=0)(afetch)()) == "ok"
-    assert afetch.await_count == 2
+    for afetch in (AsyncMock(), create_autospec(coroutine)):
+        afetch.side_effect = [Lost, "ok"]
+        assert asyncio.run(retry(on=Lost, wait=0)(afetch)(1)) == "ok"
+        assert afetch.await_count == 2
+
+
+def test_a_coroutine_made_by_hand_is_awaited():
+    assert asyncio.run(awaits(retry(on=Lost)(by_hand))) == 5
+
+
+async def awaits(fn):
+    return await fn()
 
 
 @pytest.mark.parametrize("fn", [plain, coroutine, generator, async_generator, Methods.method])

@@ -8,6 +8,7 @@ import tempfile
 
 import pytest
 
+from mainstay import FailoverPool, Member, fallback, hedge, pipeline, redundant, retry, timeout
 from mainstay._core.one_shot import check_shareable, has_one_shot, positions_of, used_up
 
 
@@ -196,3 +197,52 @@ def test_the_self_of_a_method_is_no_argument():
     reader.read()
     assert used_up(Reader.more, (reader,), {}, positions) is None
     check_shareable(Reader.more, (reader,), {})
+
+
+class Lazy:
+    """Stands for something that is loaded at first use, as proxies of web frameworks do.
+
+    Whoever asks for its class has it loaded; outside of a request that is an error.
+    """
+
+    @property
+    def __class__(self):
+        raise RuntimeError("outside of a request")
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        lambda: retry(on=OSError, attempts=2, wait=0),
+        lambda: FailoverPool("db", [Member("a", "a"), Member("b", "b")], on=OSError),
+        lambda: redundant(on=OSError),
+        lambda: redundant(on=OSError, start=hedge.together()),
+        lambda: pipeline("it", retry(on=OSError, attempts=2, wait=0), timeout(60.0)),
+        lambda: fallback(on=OSError, call=lambda _error, *args, **kwargs: (args, kwargs)),
+    ],
+    ids=["retry", "pool", "hedge", "together", "pipeline", "fallback"],
+)
+@pytest.mark.parametrize("fails", [0, 1], ids=["at once", "after a failure"])
+def test_an_argument_is_never_asked_for_its_class(function_caller, policy, fails):
+    """Known fault: a proxy was loaded, or raised, before the function was called."""
+    left = [OSError("down")] * fails
+
+    def take(*args, **kwargs):
+        if left:
+            raise left.pop()
+        return args[-1:], kwargs
+
+    lazy = Lazy()
+    given = function_caller(policy(), take, lazy, of=lazy)
+    assert [type(each) for each in (*given[0], *given[1].values())] == [Lazy, Lazy]
+
+
+def test_a_resource_and_the_answer_of_a_fallback_are_never_asked_for_their_class(sync_and_async):
+    pool = FailoverPool("db", [Member("a", open=Lazy)], on=OSError)
+    assert type(sync_and_async.called(pool, lambda db: [db])[0]) is Lazy
+
+    def fail():
+        raise OSError("down")
+
+    answered = fallback(on=OSError, call=lambda _error: Lazy())
+    assert type(sync_and_async.called(answered, fail)) is Lazy

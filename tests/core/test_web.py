@@ -117,6 +117,12 @@ def test_a_request_has_what_it_needs_and_an_answer_is_read():
     assert {"x-more: 1", "connection: close", "accept-encoding: identity"} <= set(lines)
 
 
+@pytest.mark.parametrize("seconds", [1e10, 1e300])
+def test_the_time_may_be_longer_than_a_socket_can_wait(seconds):
+    with ScriptedServer(says(b"hello")) as server:
+        assert asked(server, seconds=seconds).body == b"hello"
+
+
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
 
 

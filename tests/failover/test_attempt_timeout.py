@@ -70,11 +70,11 @@ def test_the_answer_of_on_is_not_asked_for(call, metrics):
 
 @pytest.mark.parametrize("limit", ["timeout", "deadline"])
 def test_an_attempt_that_was_given_less_says_nothing(call, limit, metrics):
-    pool = pool_of("a", "b", timeout=SOON / 2 if limit == "timeout" else None)
+    pool = pool_of("a", "b", timeout=SOON if limit == "timeout" else None, attempt_timeout=60)
 
     async def main():
         for _ in range(8):
-            around = deadline(SOON / 2) if limit == "deadline" else contextlib.nullcontext()
+            around = deadline(SOON) if limit == "deadline" else contextlib.nullcontext()
             with around, pytest.raises(TimeoutError):
                 await call(pool)
 

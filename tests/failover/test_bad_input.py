@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from mainstay import Detect, Failback, FailoverPool, Member, Probe, failover
+from mainstay import Detect, Failback, FailoverPool, Member, Probe, RateLimit, failover
 
 
 def generator():
@@ -162,6 +162,26 @@ def test_no_password_is_shown():
         with pytest.raises((TypeError, ValueError)) as caught:
             FailoverPool("db", members, on=OSError)
         assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda dsn: Member("a", open=dsn),
+        lambda dsn: Member("a", dsn, close=dsn),
+        Probe,
+        failover,
+        lambda dsn: FailoverPool("db", ONE, on=OSError, fence=dsn),
+        FailoverPool("db", ONE, on=OSError).__call__,
+        FailoverPool("db", ONE, on=OSError).call,
+        lambda dsn: RateLimit("mail", 1, shared=dsn),
+    ],
+    ids=["open", "close", "probe", "failover", "fence", "decorated", "called", "shared"],
+)
+def test_no_password_is_shown_that_stands_in_the_wrong_place(use):
+    with pytest.raises(TypeError) as caught:
+        use("redis://user:secret@host")
+    assert "secret" not in str(caught.value)
 
 
 def test_a_start_may_take_longer_than_the_system_can_wait(pools, metrics):

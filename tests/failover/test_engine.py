@@ -8,7 +8,7 @@ from mainstay._core.context import current_context
 from mainstay._core.detector import Phase
 from mainstay._failover import engine as engines
 from mainstay._failover.hooks import UnhealthyError
-from mainstay._failover.members import Opened
+from mainstay._failover.members import OpenedResource
 from support.pools import AT_ONCE, Lost, wait_until
 
 
@@ -144,7 +144,7 @@ def test_a_start_that_was_given_up_meanwhile_is_closed_and_ends_nothing(clock):
     pool = FailoverPool("one", [Member("a", open=list, close=closed.append)], on=Lost)
     slot, engine = pool._engine.slots["a"], pool._engine
     old, new = slot.begin_start(0.0), slot.begin_start(0.0)
-    engine.started(slot, old, Opened("late"), None, "open")
+    engine.started(slot, old, OpenedResource("late"), None, "open")
     assert slot.start is new
     wait_until(lambda: closed == ["late"])
     engine.started(slot, old, None, Lost(), "open")

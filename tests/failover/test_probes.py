@@ -69,6 +69,17 @@ def test_a_probe_that_answers_no_bool_has_failed_and_is_told(site, metrics, answ
     assert (broken.what, type(broken.error)) == ("probe", TypeError)
 
 
+def test_a_probe_that_answers_the_resource_shows_no_password_of_it(site, caplog):
+    """As `lambda db: db` does."""
+    members = [Member("a", "postgres://user:secret@host"), Member("b", "good", standby="hot")]
+    heard = []
+    probe = Probe(lambda db: db == "good" or db, every=0.01)
+    with FailoverPool("db", members, on=Lost, probe=probe) as pool:
+        pool.on_event(heard.append)
+        wait_until(lambda: any(each.kind == "member_broken" for each in heard))
+    assert "secret" not in repr(heard) + caplog.text
+
+
 def test_a_probe_that_cannot_tell_counts_neither_way_and_is_told_once(metrics, clock, caplog):
     probe = Probe(lambda _resource: None, every=1e6, rise=2, fall=2)
     pool = FailoverPool("db", [Member("a", "a0"), Member("b", "b0")], on=Lost, probe=probe,

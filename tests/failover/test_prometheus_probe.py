@@ -27,9 +27,9 @@ URL = "http://prometheus:9090"
         (("prometheus:9090", "up"), {}, ValueError, "`url` must be a URL of HTTP"),
         ((URL, "up"), {"headers": "a: b"}, TypeError, "`headers`"),
         ((URL, "up"), {"headers": {"a": "b\n"}}, ValueError, "`headers`"),
-        ((URL, "up"), {"missing": None}, ValueError, "`missing` must be one of 'unknown'"),
-        ((URL, "up"), {"missing": "down"}, ValueError, "`missing` must be one of 'unknown'"),
-        ((URL, "up"), {"missing": []}, ValueError, "`missing` must be one of 'unknown'"),
+        ((URL, "up"), {"missing": None}, ValueError, "`missing` must be 'unknown'"),
+        ((URL, "up"), {"missing": "down"}, ValueError, "`missing` must be 'unknown'"),
+        ((URL, "up"), {"missing": []}, ValueError, "`missing` must be 'unknown'"),
         ((URL, "up"), {"every": 0}, ValueError, "`every`"),
         ((URL, "up"), {"timeout": 0}, ValueError, "`timeout`"),
         ((URL, "up"), {"timeout": "1"}, TypeError, "`timeout`"),
@@ -177,10 +177,11 @@ def test_what_prometheus_says_ejects_and_readmits(pools, metrics):
 
 @pytest.mark.parametrize(("script", "kind", "text"), SILENCE.values(), ids=SILENCE)
 def test_prometheus_out_of_order_ejects_nobody(pools, metrics, caplog, script, kind, text):
-    rounds = 2 if kind == "time" else 5
+    # A server that answers at once has time for that on a busy machine, too.
+    rounds, timeout = (2, 0.3) if kind == "time" else (5, 10.0)
     before = asking()
     with ScriptedServer(script) as server:
-        with probed(pools, server.url, fall=1) as (pool, site):
+        with probed(pools, server.url, fall=1, timeout=timeout) as (pool, site):
             pools.until(lambda: len(server.requests) >= 2 * rounds)
             assert states(pool) == ["active", "active"]
             assert pools.call(pool, site.use) == "a1"

@@ -6,7 +6,7 @@ import pytest
 
 from mainstay import Detect, Member, Metrics
 from mainstay._core.detector import Detector, Phase
-from mainstay._failover.members import Opened, Slot
+from mainstay._failover.members import OpenedResource, Slot
 from mainstay._failover.planner import ALL_DOWN, MemberView, Plan, PlanRules
 from mainstay._failover.rotation import CLOSED, rotation_of
 from mainstay._failover.selection import strategy_of
@@ -19,7 +19,7 @@ def rotation():
     for name in "abc":
         recorder = recorders_of(Metrics(None)).member("db", name)
         slots[name] = Slot(Member(name, name), Detector(Detect()), recorder, measured=False)
-        slots[name].opened = Opened(name)
+        slots[name].opened = OpenedResource(name)
 
     def rotation(plan, select="priority", all_down="least_bad", **options):
         return rotation_of(

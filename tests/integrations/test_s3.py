@@ -22,36 +22,40 @@ import pytest
 from mainstay import checkpoint_run, checkpointed, recover
 from mainstay.__main__ import main
 from mainstay._checkpoint.document import opened
-from mainstay._core.context import current_context
-from mainstay._core.owner import this_process
 from mainstay.errors import LeaseLostError, StoreUnavailableError
 from mainstay.stores import store_of
 from mainstay.stores._s3.layout import Stored, to_object
 from mainstay.stores._s3.requests import Put
-from mainstay.stores.base import Acquired, AsyncStore, Change, Contents, Held, Result, RunId
+from mainstay.stores.base import Acquired, Change, Contents, Held, RunId
 from mainstay.stores.s3 import S3Store
 from programs import checkpoint_jobs, contender
 from support.examples import strides
-from support.fault_proxy import FAULTS, FaultProxy
+from support.fault_proxy import FaultProxy
 from support.job_server import JobServer
 from support.pools import LONGEST
 from support.s3_servers import SECRET, S3Server
-from support.server_stores import InTasks, Persistent, calling, work
+from support.server_stores import (
+    ClockedConformance,
+    InTasksConformance,
+    ServerFaultConformance,
+    ServerStoreConformance,
+    making,
+)
 from support.store_conformance import (
     DEAD,
+    ELSEWHERE,
     ONE,
     RUN,
     TWO,
-    StoreConformance,
     acquired,
     lease_of,
+    now,
     request,
     save,
     states,
 )
 
 pytestmark = pytest.mark.process
-ELSEWHERE = attrs.evolve(this_process(), boot="another machine")
 ITEMS = [*range(checkpoint_jobs.ITEMS)]
 RESULT = [ITEMS, [row * 10 for row in ITEMS if row % 3 == 1], [1000]]
 
@@ -77,33 +81,20 @@ def url(server):
     server.empty()
 
 
-def now():
-    return current_context().clock.now()
-
-
-def on_fake_clock(store):
+@pytest.fixture
+def clocked(url):
+    store = S3Store(url)
     store._operations.clock = now
-    return store
+    yield store
+    store.close()
 
 
-class TestS3Store(StoreConformance):
-    @pytest.fixture
-    def store(self, url):
-        store = on_fake_clock(S3Store(url))
-        yield store
-        store.close()
+class TestS3Store(ClockedConformance):
+    """With the store above."""
 
 
-class TestS3StoreInTasks(StoreConformance):
-    def test_it_is_a_store(self, store):
-        assert isinstance(store._store, AsyncStore)
-
-    @pytest.fixture
-    def store(self, url):
-        store = InTasks(on_fake_clock(S3Store(url)))
-        yield store
-        store.close()
-        store.end()
+class TestS3StoreInTasks(InTasksConformance):
+    """With the store above."""
 
 
 @pytest.fixture
@@ -111,6 +102,10 @@ def store(url):
     store = S3Store(url)
     yield store
     store.close()
+
+
+class TestOnTheServer(ServerStoreConformance):
+    """With the store above."""
 
 
 # Many.
@@ -173,35 +168,6 @@ def test_async_runs_start_no_threads_of_python(store):
     assert len(store.list("many", status="done")) == 30
 
 
-def test_a_hundred_thousand_results_come_back(url):
-    results = {number: Result("slot", b"%d" % number) for number in range(100_000)}
-    store = S3Store(url, timeout=60.0)
-    lease = acquired(store)
-    store.commit(lease, Change(document=b"x", put=results, sequence=1))
-    store.release(lease, "error")
-    answer = store.acquire(RUN, request())
-    assert answer.contents.results == results
-    store.commit(lease_of(answer), Change(drop=(*results,), sequence=1))
-    assert store.load(RUN) == Contents(b"x", None, {})
-    store.close()
-
-
-def test_names_of_all_letters_are_sorted_as_python_sorts_them(store):
-    names = ["a", "a\0", "a\0b", "a/b", "a.", "..", "A", "ab", "é", "\U0001f600", "\ud800", "%2F"]
-    runs = [RunId(name, key) for name in names for key in ("", "\0", "k", "100%", "+ ~")]
-    for run in reversed(runs):
-        acquired(store, run)
-    assert [record.run for record, _ in store.list()] == sorted(runs)
-    for name in names:
-        expected = sorted(run for run in runs if run.name == name)
-        assert [each.run for each, _ in store.list(name)] == expected
-    paged, after = [], None
-    while page := store.list("a", after=after, limit=2):
-        after = page[-1][0].run
-        paged += [each.run for each, _ in page]
-    assert paged == sorted(run for run in runs if run.name == "a")
-
-
 def test_more_runs_than_the_server_lists_at_once_are_listed(store):
     record = store.acquire(RUN, request(owner=DEAD)).record
     names, bucket = store._names, store._runner.bucket
@@ -237,124 +203,18 @@ def proxy(server):
     server.empty()
 
 
-def through(server, proxy, **options):
-    return S3Store(server.url(port=proxy.port), **{"timeout": 5.0, **options})
+@pytest.fixture
+def through(server, proxy):
+    with making(S3Store, server.url(port=proxy.port)) as make:
+        yield make
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_failure_at_any_message_loses_and_doubles_nothing(server, proxy, fault, kind):
-    """Known fault: a save whose answer is lost ends the run, although it was made."""
-    store = through(server, proxy)
-    with calling(store, kind) as caller:
-        work(caller)
-        rounds = 1
-        for number in itertools.count(1, strides()):
-            assert Persistent(store.forget)(RUN)
-            proxy.fail_at(number, fault)
-            work(caller)
-            rounds += 1
-            if not proxy.has_failed.is_set():
-                break
-    assert number > 10
-    proxy.fail_at(0, None)
-    [(record, _)] = store.list()
-    assert (record.token, record.attempt) == (2 * rounds, 2)
-    store.close()
+class TestFaults(ServerFaultConformance):
+    """With the store above."""
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
-@pytest.mark.parametrize("options", [{"timeout": 0.5}, {"timeout": None}])
-def test_a_call_that_nobody_answers_ends_in_its_time(server, proxy, kind, options):
-    """Known fault: a connection that passes nothing on any more hangs a run for good."""
-    store = through(server, proxy, **options)
-    lease = attrs.evolve(acquired(store), seconds=1.5)
-    change = Change(document=b"one", sequence=1)
-    calls = {
-        "sync": lambda: store.commit(lease, change),
-        "async": lambda: asyncio.run(store.acommit(lease, change)),
-    }
-    proxy.fail_at(1, "hole")
-    for _ in range(2):  # the second time, a connection is made
-        began = time.monotonic()
-        with pytest.raises(StoreUnavailableError, match="did not answer in time") as unanswered:
-            calls[kind]()
-        assert unanswered.value.retryable
-        assert 0.4 < time.monotonic() - began < LONGEST / 2
-    proxy.release()
-    Persistent(store.commit)(lease, change)
-    assert store.load(RUN) == Contents(b"one", None)
-    store.close()
-
-
-@pytest.mark.parametrize("kind", ["sync", "async"])
-def test_connections_that_ended_while_nobody_used_them_are_not_noticed(server, proxy, kind):
-    store = through(server, proxy)
-    lease = acquired(store)
-    with asyncio.Runner() as runner:
-
-        def commit(change):
-            if kind == "sync":
-                return store.commit(lease, change)
-            return runner.run(store.acommit(lease, change))
-
-        commit(Change(document=b"one"))
-        proxy.cut()
-        commit(Change(document=b"two"))
-        proxy.refuse()
-        proxy.cut()
-        with pytest.raises(StoreUnavailableError) as refused:
-            commit(Change(document=b"three"))
-    assert refused.value.retryable
-    store.close()
-
-
-def test_a_signal_that_comes_in_the_middle_of_a_save_leaves_a_whole_one(server, proxy):
-    """The handler runs when the request has ended, at the latest after its time."""
-    store = through(server, proxy, timeout=1.0)
-    lease = acquired(store)
-    proxy.fail_at(1, "delay")
-
-    def interrupt(number, frame):
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    began = time.monotonic()
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
-        with pytest.raises(KeyboardInterrupt):
-            save(store, lease, b"one", sequence=1)
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    assert time.monotonic() - began < LONGEST / 2
-    proxy.release()
-    Persistent(store.commit)(lease, Change(document=b"one", sequence=1))
-    save(store, lease, b"two", sequence=2)
-    assert store.load(RUN) == Contents(b"two", b"one")
-    store.close()
-
-
-def test_a_cancelled_save_is_made_once_when_it_is_sent_again(server, proxy):
-    store = through(server, proxy)
-    lease = acquired(store)
-
-    async def cancelled():
-        await store.acommit(lease, Change())
-        proxy.fail_at(1, "delay")
-        saving = store.acommit(lease, Change(document=b"one", sequence=1))
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(saving, 0.2)
-        proxy.release()
-        await store.acommit(lease, Change(document=b"one", sequence=1))
-        await store.acommit(lease, Change(document=b"two", sequence=2))
-
-    asyncio.run(cancelled())
-    assert store.load(RUN) == Contents(b"two", b"one")
-    store.close()
-
-
-def test_a_run_outlives_an_outage_that_is_shorter_than_its_lease(server, proxy):
-    store = through(server, proxy, timeout=None)
+def test_a_run_outlives_an_outage_that_is_shorter_than_its_lease(proxy, through):
+    store = through(timeout=None)
     with checkpoint_run("outage", store=store, every=2, lease=20) as cp:
         for number in cp.iterate(range(10)):
             if number == 4:
@@ -362,7 +222,6 @@ def test_a_run_outlives_an_outage_that_is_shorter_than_its_lease(server, proxy):
                 threading.Timer(1.0, proxy.release).start()
     proxy.fail_at(0, None)
     assert [state for _, state in store.list()] == ["done"]
-    store.close()
 
 
 def test_a_lease_that_ends_elsewhere_is_taken_over_by_the_clock_of_the_server(store, url):
@@ -378,14 +237,15 @@ def test_a_lease_that_ends_elsewhere_is_taken_over_by_the_clock_of_the_server(st
     other.close()
 
 
-def test_a_lease_that_ends_elsewhere_is_taken_over_by_who_watches(store, url):
-    other = S3Store(url)
+def test_a_lease_that_ends_elsewhere_is_taken_over_by_who_watches(url):
+    owner, other = S3Store(url, timeout=5.0), S3Store(url)
     other.probe()
-    store.acquire(RUN, request(owner=ELSEWHERE, lease=0.5))
+    owner.acquire(RUN, request(owner=ELSEWHERE, lease=0.5))
     began = time.monotonic()
     while isinstance(other.acquire(RUN, request()), Held):
         assert time.monotonic() - began < LONGEST
     assert 0.3 < time.monotonic() - began < 3.0
+    owner.close()
     other.close()
 
 

@@ -150,15 +150,15 @@ REFUSED = {
     # a shared that is no strategy
     "shared that is a url": (
         lambda: RateLimit("m", 1, shared="redis://"),
-        f"{STRATEGY}, not 'redis://'",
+        f"{STRATEGY}, not an object of type str",
     ),
     "shared that is a store": (
         lambda: RateLimit("m", 1, shared=limits.storage.MemoryStorage()),
-        f"{STRATEGY}, not <limits.storage.memory.MemoryStorage",
+        f"{STRATEGY}, not an object of type MemoryStorage",
     ),
     "shared that is a class": (
         lambda: RateLimit("m", 1, shared=limits.strategies.MovingWindowRateLimiter),
-        f"{STRATEGY}, not <class",
+        f"{STRATEGY}, not the class MovingWindowRateLimiter",
     ),
 }
 

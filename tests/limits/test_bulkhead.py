@@ -5,6 +5,7 @@ import contextvars
 import gc
 import math
 import pickle
+import re
 import threading
 from datetime import timedelta
 
@@ -678,6 +679,30 @@ def test_a_predicate_for_overload_that_raises_hides_nothing(metrics, clock):
         bulkhead.call(fail, Overload())
     assert metrics("hook_errors_total", hook="predicate") == 1
     assert bulkhead.limit == 20
+
+
+@pytest.mark.parametrize("answer", [None, "yes", re.match("a", "a"), []], ids=repr)
+def test_an_answer_about_overload_that_is_none_is_said_and_is_no_drop(
+    form, metrics, clock, caplog, answer
+):
+    bulkhead = adaptive(overload=lambda _error: answer)
+    for _ in range(2):
+        with pytest.raises(Overload) as caught:
+            form(bulkhead, fail, Overload())
+        assert f"`overload` must return True or False, not {answer!r}" in caught.value.__notes__[0]
+    assert metrics("hook_errors_total", hook="predicate") == 2
+    assert bulkhead.limit == 20
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.parametrize("delay", [0, 0.0, 2.5, timedelta(0)])
+def test_a_delay_as_answer_about_overload_is_a_drop(form, metrics, clock, delay):
+    bulkhead = adaptive(overload=lambda _error: delay)
+    for _ in range(30):
+        clock.advance(1.0)
+        with pytest.raises(Overload):
+            form(bulkhead, fail, Overload())
+    assert bulkhead.limit < 20
 
 
 def cancel_inside(bulkhead, clock, seconds, times):

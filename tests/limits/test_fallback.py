@@ -272,6 +272,24 @@ def test_t38_a_copy_is_handed_out_or_a_warning_is_said_once(make, clock, caplog)
     assert "give `copy=`" in record.getMessage()
 
 
+def test_the_warning_on_copies_names_each_function_of_a_policy_once(caplog):
+    policy = fallback(on=OSError, last_good=60.0, name="shared")
+    users, orders = Faults([[1], REFUSED, REFUSED]), Faults([[2], REFUSED, REFUSED])
+
+    def find_users():
+        return users()
+
+    def find_orders():
+        return orders()
+
+    wrapped = [policy(find_users), policy(find_orders)]
+    for _ in range(3):
+        assert [each() for each in wrapped] == [[1], [2]]
+    said = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    assert ["find_users" in each for each in said] == [True, False]
+    assert ["find_orders" in each for each in said] == [False, True]
+
+
 def test_call_does_not_go_with_last_good(metrics):
     with pytest.raises(TypeError, match="decorate it"):
         fallback(on=OSError, last_good=1.0).call(int)

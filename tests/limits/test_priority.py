@@ -70,7 +70,7 @@ def test_it_keeps_the_short_path_and_the_deadline():
 
 @pytest.mark.parametrize("level", ["", "urgent", "LOW"])
 def test_an_unknown_level_is_refused(level):
-    with pytest.raises(ValueError, match='`level` must be "high", "normal" or "low"'):
+    with pytest.raises(ValueError, match="`level` must be 'high', 'normal' or 'low'"):
         priority(level)
 
 

@@ -13,7 +13,7 @@ import limits.strategies
 import pytest
 
 from mainstay import DeadlineExpiredError, RateLimit, RateLimitedError, deadline
-from mainstay._limits import shared_turns
+from mainstay._core import workers
 from mainstay._limits.shared_turns import MOST_HUNG, SharedTurns
 from mainstay.testing import FakeClock
 from support.callers import ASYNC, SYNC
@@ -298,12 +298,12 @@ def test_threads_that_hang_are_bounded_and_then_it_is_asked_again(metrics, monke
 
 
 def test_threads_are_used_again_and_end_when_there_is_nothing_to_do(metrics, monkeypatch):
-    monkeypatch.setattr(shared_turns, "_IDLE", 0.001)
+    monkeypatch.setattr(workers, "IDLE_SECONDS", 0.001)
     limit = RateLimit("mail", 100, per=60, shared=Colour("sync").strategy())
     for _ in range(5):
         limit.acquire()
     end = time.monotonic() + 30
-    while limit._bound.engine.shared._idle:
+    while limit._bound.engine.shared._workers._idle:
         assert time.monotonic() < end
         time.sleep(0.001)
     limit.acquire()

@@ -221,7 +221,31 @@ def test_what_ends_the_program_is_no_error(metrics, context, error):
     assert metrics.outcomes() == {"cancelled": 2}
 
 
-# In real time, where a plain function takes the short path.
+@pytest.mark.parametrize("name", ["fetch", None])
+def test_each_function_that_comes_back_late_is_said_once(clock, caplog, name):
+    """With an answer or with an exception, also where several functions share a policy."""
+    policy = timeout(2.0, name=name)
+
+    def slow():
+        clock.sleep(3.0)
+
+    def broken():
+        clock.sleep(4.0)
+        raise OSError("late")
+
+    for _ in range(2):
+        SYNC.called(policy, slow)
+        with pytest.raises(OSError, match="late"):
+            SYNC.called(policy, broken)
+    said = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    assert len(said) == 2
+    assert "after 3.000 s, and had 2.000 s" in said[0]
+    assert f"{slow.__qualname__} blocks" in said[0]
+    assert "after 4.000 s, and had 2.000 s" in said[1]
+    assert f"{broken.__qualname__} blocks" in said[1]
+
+
+# In real time, where a plain function takes the fast path.
 
 
 def test_a_plain_function_keeps_its_late_value_and_its_late_exception(metrics, caplog):

@@ -1,4 +1,4 @@
-"""A limit of time on real event loops, where calls take the short path and share a timer."""
+"""A limit of time on real event loops, where calls take the fast path and share a timer."""
 
 import asyncio
 import contextlib

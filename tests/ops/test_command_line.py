@@ -79,6 +79,25 @@ def test_bad_usage_is_one_line_and_exit_code_2(capsys, arguments, message):
     assert printed.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("url", "module", "extra"),
+    [
+        ("postgresql://db/jobs", "psycopg", "postgres"),
+        ("redis://db/0", "redis", "redis"),
+        ("s3://bucket/jobs", "obstore", "s3"),
+    ],
+)
+def test_an_extra_that_is_missing_is_one_line_and_exit_code_2(
+    capsys, monkeypatch, url, module, extra
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SystemExit) as end:
+        main(["checkpoints", "list", "--store", url])
+    out, err = capsys.readouterr()
+    assert (end.value.code, out, err.count("\n")) == (2, "", 1)
+    assert f"pip install 'mainstay[{extra}]'" in err
+
+
 @pytest.mark.process
 def test_a_reader_that_goes_away_is_no_error():
     command = f"{sys.executable} -m mainstay rules | head -n 1"

@@ -10,6 +10,7 @@ import itertools
 import math
 import re
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
@@ -48,7 +49,14 @@ from mainstay import (
     vote,
     young_daly,
 )
-from mainstay._core.arguments import to_count, to_flag, to_number, to_share
+from mainstay._core.arguments import (
+    check_choice,
+    to_count,
+    to_flag,
+    to_limit,
+    to_number,
+    to_share,
+)
 from mainstay.integrations.alertmanager import Receiver
 from mainstay.stores import SQLiteStore, store_of
 from mainstay.testing import FakeClock, Faults
@@ -259,7 +267,7 @@ def test_no_parameter_takes_a_number_that_makes_no_sense(fn, given, parameter):
 
 @pytest.mark.parametrize("policy", WRAPPERS, ids=lambda policy: type(policy).__name__)
 def test_what_cannot_be_called_is_refused_before_anything_else(policy):
-    with pytest.raises(TypeError, match="wraps callables, not <nonsense>"):
+    with pytest.raises(TypeError, match=r"wraps callables, not (<nonsense>|an object)"):
         policy.call(Nonsense())
 
 
@@ -302,3 +310,17 @@ def test_a_switch_is_true_or_false(value):
     assert (to_flag(True, "it"), to_flag(False, "it")) == (True, False)
     with pytest.raises(TypeError, match="`it` must be True or False, not"):
         to_flag(value, "it")
+
+
+def test_no_limit_of_time_is_none():
+    assert (to_limit(None, "it"), to_limit(timedelta(seconds=2), "it")) == (None, 2.0)
+    with pytest.raises(ValueError, match="`it` must be finite and above 0 seconds, not 0"):
+        to_limit(0, "it")
+
+
+@pytest.mark.parametrize("value", ["c", "", 1, []], ids=repr)
+def test_what_is_no_choice_is_refused_with_all_that_there_are(value):
+    check_choice(None, "it", (None, "a", "b"))
+    message = f"`it` must be None, 'a' or 'b', not {re.escape(repr(value))}"
+    with pytest.raises(ValueError, match=message):
+        check_choice(value, "it", (None, "a", "b"))

@@ -1,6 +1,8 @@
 """What a pipeline does and counts, sync and async, on a clock of the test's own."""
 
 import asyncio
+import copy
+import pickle
 
 import pytest
 
@@ -429,3 +431,17 @@ class Noted:
 
     def call(self, *end):
         self.calls.append(end)
+
+
+def test_copies_are_the_same_and_pickles_work_the_same(metrics):
+    policy = pipeline("orders", fallback(default=7, on=OSError), retry(on=OSError, attempts=1))
+    assert copy.copy(policy) is copy.deepcopy(policy) is policy
+    again = pickle.loads(pickle.dumps(policy))  # noqa: S301 - its own
+    assert again.call(Faults(then=OSError())) == 7
+
+
+def test_one_with_a_shared_layer_pickles_as_little_as_that_layer():
+    policy = pipeline("orders", breaker_of("db"))
+    assert copy.deepcopy(policy) is policy
+    with pytest.raises(TypeError, match="<CircuitBreaker 'db': closed> cannot be copied"):
+        pickle.dumps(policy)

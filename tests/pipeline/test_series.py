@@ -17,6 +17,7 @@ from mainstay import (
     RejectedError,
     fallback,
     pipeline,
+    redundant,
     retry,
     timeout,
 )
@@ -83,6 +84,17 @@ def test_a_pipeline_of_six_has_few_series(shows):
     assert counted["call_duration_seconds_count"] == 1
     assert counted["call_attempts_count"] == 1
     assert all(counted[name] <= 1 for name in gauges)
+
+
+def test_a_layer_without_state_shows_no_calls_of_its_own(shows):
+    """A redundant call showed all series of its own calls, at 0, beside those of its pipeline."""
+    metrics, shown = shows
+    layers = fallback(default=0, on=OSError), retry(on=OSError), redundant(), timeout(60.0)
+    pipeline("all", *layers, metrics=metrics)(call)()
+    assert shown("all")["calls_total"] == 6
+    for name in ("call_duration_seconds_count", "call_attempts_count"):
+        assert shown("all")[name] == 1
+    assert shown("all")["wait_seconds_total"] == 0  # made when something waits
 
 
 @pytest.mark.parametrize("policy", SHARED)

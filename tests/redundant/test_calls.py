@@ -323,13 +323,23 @@ def test_a_group_has_the_exceptions_of_all_copies_with_notes(call, metrics):
     assert metrics.outcomes() == {"error": 1}
 
 
-@pytest.mark.parametrize("raises", ["last", "group"])
-def test_the_only_copy_raises_its_own_exception(call, raises):
+def test_the_only_copy_raises_its_own_exception(call):
     alone = Lost("alone")
     with pytest.raises(Lost) as caught:
-        call([after(0.01, alone)], start=hedge.after(0.1), budget=0.0, raises=raises)
+        call([after(0.01, alone)], start=hedge.after(0.1), budget=0.0)
     assert caught.value is alone
     assert alone.__notes__ == ["mainstay.redundant it: gave up after 1 copy in 0.010 s"]
+
+
+def test_the_only_copy_is_a_group_of_one_where_groups_are_wanted(call):
+    alone = Lost("alone")
+    with pytest.raises(AllCopiesFailedError) as caught:
+        call([after(0.01, alone)], start=hedge.after(0.1), budget=0.0, raises="group")
+    assert caught.value.exceptions == (alone,)
+    assert str(caught.value).startswith("it: the only copy failed in 0.010 s; ")
+    assert alone.__notes__ == [
+        "mainstay.redundant it: copy 0, started at 0.000 s, failed after 0.010 s"
+    ]
 
 
 def test_an_exception_that_copies_share_says_what_became_of_each(call):
@@ -363,6 +373,16 @@ def test_the_group_is_caught_by_except_star_and_by_a_retry_of_its_leaves(call):
 def test_a_refusal_is_a_failure_of_its_copy(call, metrics):
     assert call([CircuitOpenError("inner", None), "page"], **HEDGED) == "page"
     assert metrics("hedges_total", reason="failed") == 1
+
+
+def test_a_refusal_is_the_last_exception_only_if_there_is_no_other(call):
+    refusal = CircuitOpenError("inner", None)
+    with pytest.raises(Lost) as caught:
+        call([Lost("own"), refusal], **HEDGED)
+    (note,) = caught.value.__notes__
+    assert note.splitlines()[1].startswith("  copy 1: CircuitOpenError: ")
+    with pytest.raises(CircuitOpenError):
+        call([refusal, refusal], **HEDGED)
 
 
 class Thing:

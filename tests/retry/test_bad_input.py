@@ -73,7 +73,7 @@ def test_at_least_one_attempt_is_made(value):
 
 @pytest.mark.parametrize("value", [1.0, "3", True])
 def test_attempts_are_whole(value):
-    refused(TypeError, "`attempts`", "whole number or None", repr(value), attempts=value)
+    refused(TypeError, "`attempts`", "whole number", repr(value), attempts=value)
 
 
 # on

@@ -10,6 +10,7 @@ import weakref
 import pytest
 
 from mainstay import (
+    CircuitOpenError,
     DeadlineExpiredError,
     ResultRefusedError,
     UnsupportedLoopError,
@@ -136,6 +137,22 @@ def test_exceptions_are_free_once_the_call_is_over(form, failures):
         return retry(on=Lost, attempts=2, wait=0), fetch
 
     assert forget(form, prepare) == [None] * failures
+
+
+@pytest.mark.usefixtures("no_gc")
+def test_an_exception_raised_in_place_of_a_refusal_is_free_once_the_call_is_over(form):
+    def prepare(watch):
+        steps = iter([Lost, refusal, Lost, refusal, refusal])
+
+        def fetch():
+            raise watch(next(steps)())
+
+        return retry(on=(Lost, CircuitOpenError), attempts=5, wait=0), fetch
+
+    def refusal():
+        return CircuitOpenError("breaker", None)
+
+    assert forget(form, prepare) == [None] * 5
 
 
 @pytest.mark.usefixtures("no_gc")

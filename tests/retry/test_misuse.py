@@ -13,6 +13,7 @@ from mainstay import (
     Metrics,
     RetryBudget,
     checkpointed,
+    failover,
     redundant,
     retry,
 )
@@ -86,6 +87,7 @@ def test_a_policy_pickles_by_its_parameters(clock, options):
     [
         lambda: CircuitBreaker("mail", on=Lost),
         lambda: FailoverPool("db", [Member("a", "x")], on=Lost),
+        lambda: failover(FailoverPool("db", [Member("a", "x")], on=Lost)),
         lambda: redundant(budget=None),
         lambda: Metrics(None),
         RetryBudget,
@@ -94,7 +96,18 @@ def test_a_policy_pickles_by_its_parameters(clock, options):
         MemoryStore,
         lambda: SQLiteStore("runs.db"),
     ],
-    ids=["breaker", "pool", "redundant", "metrics", "budget", "clock", "faults", "memory", "file"],
+    ids=[
+        "breaker",
+        "pool",
+        "failover",
+        "redundant",
+        "metrics",
+        "budget",
+        "clock",
+        "faults",
+        "memory",
+        "file",
+    ],
 )
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_what_is_shared_refuses_to_be_copied(make, copied):

@@ -88,7 +88,7 @@ def raising(error):
 
 
 def test_nested_must_be_one_of_its_values():
-    with pytest.raises(ValueError, match='`nested` must be "allow" or "once", not \'never\''):
+    with pytest.raises(ValueError, match="`nested` must be 'allow' or 'once', not 'never'"):
         retry(on=OSError, nested="never")
 
 

@@ -8,7 +8,16 @@ import pytest
 import tenacity
 import tenacity.asyncio
 
-from mainstay import MainstayError, retry
+from mainstay import (
+    Adaptive,
+    CircuitBreaker,
+    FailoverPool,
+    MainstayError,
+    Member,
+    fallback,
+    redundant,
+    retry,
+)
 from mainstay.testing import FakeClock, Faults
 
 
@@ -377,6 +386,56 @@ def test_strategies_that_look_at_results_are_refused(on):
 )
 def test_strategies_that_answer_for_results_too_are_refused(strategy):
     with pytest.raises(TypeError, match="to retry on a result, use `on_result`"):
+        retry(on=strategy)
+
+
+STRATEGIES = [
+    tenacity.retry_if_exception_type(OSError),
+    tenacity.retry_if_exception_cause_type(OSError),
+    tenacity.retry_never,
+    tenacity.retry_if_result(bool),
+    tenacity.retry_any(tenacity.retry_if_exception_type(OSError)),
+    tenacity.asyncio.retry_if_exception(is_lost),
+    tenacity.stop_after_attempt(3),
+    tenacity.wait_fixed(1),
+]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize(
+    ("parameter", "make"),
+    [
+        ("on", lambda on: CircuitBreaker("db", on=on)),
+        ("on", lambda on: FailoverPool("db", [Member("a", 1)], on=on)),
+        ("on", lambda on: redundant(on=on)),
+        ("on", lambda on: fallback(on=on, default=None)),
+        ("overload", lambda on: Adaptive(overload=on)),
+        ("on_result", lambda on: retry(on=OSError, on_result=on)),
+        ("on_result", lambda on: CircuitBreaker("db", on=OSError, on_result=on)),
+    ],
+)
+def test_only_a_retry_takes_tenacitys_strategies(parameter, make, strategy):
+    with pytest.raises(TypeError, match=f"`{parameter}` .*tenacity"):
+        make(strategy)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "strategy"),
+    [
+        ("stop", tenacity.wait_fixed(1)),
+        ("stop", tenacity.retry_never),
+        ("wait", tenacity.stop_after_attempt(3)),
+        ("wait", tenacity.stop_never | tenacity.stop_after_delay(1)),
+    ],
+)
+def test_a_strategy_for_another_parameter_is_refused(parameter, strategy):
+    with pytest.raises(TypeError, match=rf"`{parameter}` takes tenacity's {parameter}_\*"):
+        retry(on=OSError, **{parameter: strategy})
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES[-2:], ids=["stop", "wait"])
+def test_a_strategy_of_another_parameter_is_no_predicate(strategy):
+    with pytest.raises(TypeError, match="`on` takes no strategy of tenacity"):
         retry(on=strategy)
 
 

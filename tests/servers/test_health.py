@@ -28,7 +28,7 @@ from support.pools import Lost
 @pytest.fixture(autouse=True)
 def nothing_else(monkeypatch):
     """Know nothing of what other tests have made and left."""
-    monkeypatch.setattr("mainstay._core.condition._sources", {})
+    monkeypatch.setattr("mainstay._core.health._sources", {})
     yield
     reset_all()
 

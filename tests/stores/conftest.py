@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mainstay.stores import SQLiteStore
+
 MEMORY = Path("/dev/shm")  # noqa: S108 - the directory that systems have for it
 
 
@@ -16,3 +18,15 @@ def tmp_path(tmp_path):
         return
     with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
         yield Path(directory)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "runs.db"
+
+
+@pytest.fixture
+def store(path):
+    store = SQLiteStore(path)
+    yield store
+    store.close()

@@ -9,7 +9,6 @@ import contextlib
 import threading
 import time
 
-import attrs
 import pytest
 
 from mainstay import checkpoint_run
@@ -22,7 +21,7 @@ from support.pools import LONGEST
 from support.postgres import Postgres
 from support.redis_servers import DURABLE, RedisServer
 from support.sites import Site
-from support.store_conformance import lease_of, request
+from support.store_conformance import ELSEWHERE, lease_of, request
 
 pytestmark = pytest.mark.process
 
@@ -110,8 +109,7 @@ def pulled(site, seconds):
 
 def ask(store, key):
     """Ask for the run as a process of another machine."""
-    owner = attrs.evolve(request().owner, boot="another machine")
-    return store.acquire(RunId("cut", key), request(owner=owner))
+    return store.acquire(RunId("cut", key), request(owner=ELSEWHERE))
 
 
 def take(store, key):

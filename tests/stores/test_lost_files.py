@@ -27,18 +27,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* multi-threaded:D
 RUN = RunId("import", "acme")
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "runs.db"
-
-
-@pytest.fixture
-def store(path):
-    store = SQLiteStore(path)
-    yield store
-    store.close()
-
-
 def acquired(store, life="life"):
     answer = store.acquire(RUN, Request(owner=this_process(), life=life, lease=30.0))
     assert isinstance(answer, Acquired)

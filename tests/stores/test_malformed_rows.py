@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 from mainstay import StoreCollector, checkpointed
 from mainstay.__main__ import main
 from mainstay.errors import CorruptCheckpointError
-from mainstay.stores import SQLiteStore
 from support.sqlite_files import connection_of
 
 MALFORMED = {
@@ -53,11 +52,6 @@ def job(tmp_path):
     return work
 
 
-@pytest.fixture
-def store(tmp_path):
-    return SQLiteStore(tmp_path / "runs.db")
-
-
 def write(store, statement, *values):
     with connection_of(store) as db:
         db.execute(statement, values)
@@ -94,6 +88,9 @@ def test_a_row_that_cannot_have_been_written_is_damage(capsys, store, job, colum
     registry = CollectorRegistry()
     registry.register(StoreCollector(store))
     assert b'checkpoint_runs{component="job",state="done"} 1.0' in generate_latest(registry)
+
+    assert commanded(capsys, store, "forget", "job", "bad")[0] == 0
+    assert job("bad") == "bad"
 
 
 @pytest.mark.parametrize("column", ["name", "key"])

@@ -5,12 +5,9 @@ sends again what was not answered, as a run does while its lease lasts.
 """
 
 import asyncio
-import itertools
 import signal
 import threading
-import time
 
-import attrs
 import psycopg
 import pytest
 
@@ -20,11 +17,10 @@ from mainstay.stores._postgres.operations import Operations
 from mainstay.stores._postgres.statements import statements
 from mainstay.stores.base import Acquired, Change, Contents, Held, Result
 from mainstay.stores.postgres import PostgresStore
-from support.fault_proxy import FAULTS, FaultProxy
-from support.pools import LONGEST
+from support.fault_proxy import FaultProxy
 from support.postgres import Postgres
-from support.server_stores import Persistent, calling, work
-from support.store_conformance import ONE, RUN, TWO, acquired, lease_of, request, save
+from support.server_stores import Persistent, ServerFaultConformance, making, until
+from support.store_conformance import ELSEWHERE, ONE, RUN, TWO, acquired, lease_of, request, save
 
 pytestmark = pytest.mark.process
 
@@ -44,130 +40,22 @@ def proxy(server):
     server.ask('DROP SCHEMA IF EXISTS "mainstay" CASCADE')
 
 
-def through(proxy, **options):
-    url = f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres"
-    return PostgresStore(url, **{"timeout": 5.0, **options})
+@pytest.fixture
+def through(proxy):
+    with making(PostgresStore, f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres") as make:
+        yield make
 
 
 @pytest.fixture
-def store(proxy):
-    store = through(proxy)
-    yield store
-    store.close()
+def store(through):
+    return through()
 
 
-@pytest.fixture(params=["sync", "async"])
-def caller(request, store):
-    with calling(store, request.param) as caller:
-        yield caller
+class TestFaults(ServerFaultConformance):
+    """With the store above."""
 
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_failure_at_any_message_loses_and_doubles_nothing(server, proxy, store, caller, fault):
-    """Known fault: a save whose answer is lost ends the run, although it was made."""
-    work(caller)
-    for number in itertools.count(1):
-        assert store.forget(RUN)
-        proxy.fail_at(number, fault)
-        work(caller)
-        if not proxy.has_failed.is_set():
-            break
-    assert number > 10
-    assert caller.commit.failures > 5
-    [(generation, tokens)] = server.ask(
-        "SELECT max(generation), (SELECT token FROM mainstay.forgotten) FROM mainstay.run"
-    )
-    assert (generation, tokens) == (3, 2 * number)
-
-
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_a_call_that_nobody_answers_ends_in_its_time(proxy, colour):
-    """Known fault: a connection that passes nothing on any more hangs a run for good."""
-    store = through(proxy, timeout=0.5)
-    lease = acquired(store)
-    proxy.fail_at(1, "hole")
-    began, change = time.monotonic(), Change(document=b"one", sequence=1)
-    calls = {
-        "sync": lambda: store.commit(lease, change),
-        "async": lambda: asyncio.run(store.acommit(lease, change)),
-    }
-    with pytest.raises(StoreUnavailableError, match="did not answer in time") as unanswered:
-        calls[colour]()
-    assert unanswered.value.retryable
-    assert 0.4 < time.monotonic() - began < LONGEST / 2
-    proxy.release()
-    Persistent(store.commit)(lease, Change(document=b"one", sequence=1))
-    assert store.load(RUN) == Contents(b"one", None)
-    store.close()
-
-
-def test_a_call_ends_in_its_time_where_a_connection_is_not_made(proxy):
-    store = through(proxy, timeout=0.5)
-    lease = acquired(store)
-    proxy.fail_at(1, "hole")
-    for _ in range(2):
-        with pytest.raises(StoreUnavailableError, match="did not answer in time"):
-            save(store, lease, b"one", sequence=1)
-    store.close()
-
-
-def test_a_call_takes_no_longer_than_a_third_of_its_lease(proxy):
-    store = through(proxy, timeout=None)
-    lease = attrs.evolve(acquired(store), seconds=1.5)
-    proxy.fail_at(1, "hole")
-    began = time.monotonic()
-    with pytest.raises(StoreUnavailableError):
-        save(store, lease, b"one", sequence=1)
-    assert 0.4 < time.monotonic() - began < LONGEST / 2
-    store.close()
-
-
-def test_an_interrupted_save_leaves_no_answer_for_the_next(proxy, store):
-    lease = acquired(store)
-    proxy.fail_at(1, "delay")
-
-    def interrupt(number, frame):
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
-        with pytest.raises(KeyboardInterrupt):
-            save(store, lease, b"one", sequence=1)
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    proxy.release()
-    Persistent(store.commit)(lease, Change(document=b"one", sequence=1))
-    save(store, lease, b"two", sequence=2)
-    assert store.load(RUN) == Contents(b"two", b"one")
-
-
-def test_a_cancelled_save_leaves_no_answer_for_the_next(proxy, store):
-    lease = acquired(store)
-
-    async def cancelled():
-        await store.acommit(lease, Change())
-        proxy.fail_at(1, "delay")
-        saving = store.acommit(lease, Change(document=b"one", sequence=1))
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(saving, 0.2)
-        proxy.release()
-        await store.acommit(lease, Change(document=b"one", sequence=1))
-        await store.acommit(lease, Change(document=b"two", sequence=2))
-
-    asyncio.run(cancelled())
-    assert store.load(RUN) == Contents(b"two", b"one")
-
-
-def test_connections_that_ended_while_nobody_used_them_are_not_noticed(proxy, store):
-    lease = acquired(store)
-    proxy.cut()
-    save(store, lease, b"one")
-    proxy.refuse()
-    proxy.cut()
-    with pytest.raises(StoreUnavailableError) as refused:
-        save(store, lease, b"two")
-    assert refused.value.retryable
+    def check(self, server):
+        assert server.ask("SELECT generation FROM mainstay.run") == [(3,)]
 
 
 def on_clock(store):
@@ -181,13 +69,6 @@ def on_clock(store):
 def waiting(server):
     [(number,)] = server.ask("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     return number
-
-
-def until(condition):
-    end = time.monotonic() + LONGEST
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("change", [{"put": {0: ONE}}, {"put": {0: ONE, 1: TWO}}])
@@ -258,8 +139,7 @@ def test_a_crash_of_the_server_loses_nothing_that_was_acknowledged(server, store
 
 def test_an_owner_keeps_its_run_while_the_server_restarts(server, store):
     """Known fault: all locks of sessions are free after it, though nobody has died."""
-    owner = attrs.evolve(request().owner, boot="another machine")
-    lease = acquired(store, owner=owner)
+    lease = acquired(store, owner=ELSEWHERE)
     other = PostgresStore(server.url)
     server.crash()
     server.start()
@@ -268,9 +148,9 @@ def test_an_owner_keeps_its_run_while_the_server_restarts(server, store):
     other.close()
 
 
-def test_an_owner_whose_connections_are_cut_again_and_again_keeps_its_run(proxy, store):
-    lease = acquired(store, owner=attrs.evolve(request().owner, boot="another machine"))
-    other, answers, over = through(proxy), [], threading.Event()
+def test_an_owner_whose_connections_are_cut_again_and_again_keeps_its_run(proxy, store, through):
+    lease = acquired(store, owner=ELSEWHERE)
+    other, answers, over = through(), [], threading.Event()
 
     def contend():
         acquire = Persistent(other.acquire)

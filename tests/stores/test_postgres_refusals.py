@@ -1,23 +1,21 @@
 """What is refused, and how: one error that says what to do, and never a password."""
 
-import builtins
-import pickle
+import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from mainstay.errors import StoreSchemaError, StoreUnavailableError
-from mainstay.stores import store_of
 from mainstay.stores._postgres.session import Session
 from mainstay.stores.base import Acquired, Change, Promises, Result, RunId
 from mainstay.stores.postgres import PostgresStore
 from support.pgbouncer import PgBouncer
 from support.postgres import Postgres
+from support.server_stores import SECRET, refusal
 from support.store_conformance import ONE, RUN, acquired, lease_of, request, save
 
-SECRET = "hun%40ter2"  # noqa: S105 - that it is shown nowhere is the test
-SHOWN = ("hun", "ter2")
+refused = functools.partial(refusal, PostgresStore)
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +39,6 @@ def place(server):
     server.ask("DROP SCHEMA IF EXISTS mainstay CASCADE")
 
 
-def refused(url, use=lambda store: store.load(RUN), **options):
-    store = PostgresStore(url, **{"timeout": 5.0, **options})
-    with pytest.raises((StoreUnavailableError, StoreSchemaError)) as error:
-        use(store)
-    store.close()
-    for secret in SHOWN:
-        assert secret not in f"{error.value!s} {error.value!r} {store!r} {store.url}"
-    assert pickle.loads(pickle.dumps(error.value)).args == error.value.args  # noqa: S301 - ours
-    return error.value
-
-
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("user", "database", "problem"),
@@ -61,6 +48,11 @@ def refused(url, use=lambda store: store.load(RUN), **options):
         (f"postgres:{SECRET}", "missing", 'database "missing" does not exist'),
         (f"nobody:{SECRET}", "postgres", 'role "nobody" does not exist'),
         (f"known:{SECRET}", "postgres?sslmode=require", "does not support SSL"),
+        (f"known:{SECRET}", "postgres?sslmode=on", 'invalid sslmode value: "on"'),
+        (f"known:{SECRET}", "postgres?keepalives_idle=x", 'invalid integer value "x"'),
+        (f"known:{SECRET}", "postgres?service=unknown", 'service "unknown" not found'),
+        (f"known:{SECRET}", "postgres?options=-cunknown%3D1", "unrecognized configuration"),
+        (f"known:{SECRET}", "postgres?options=-cwork_mem%3Dx", "invalid value for parameter"),
     ],
 )
 def test_what_no_waiting_mends_is_refused_at_once(place, user, database, problem):
@@ -78,6 +70,16 @@ def test_a_server_that_is_not_there_may_come_back(place):
     error = refused(f"postgresql://plain:{SECRET}@127.0.0.1:1,{place}/postgres")
     assert "tables are not there" in str(error)
     store.close()
+
+
+@pytest.mark.process
+def test_a_server_that_cannot_be_reached_is_told_where_tables_are_to_be_made(place):
+    """Known fault: it raised an exception of our own that nobody could name."""
+    with pytest.raises(StoreUnavailableError, match="Connection refused") as error:
+        PostgresStore.migrate(f"postgresql://known:{SECRET}@127.0.0.1:1/postgres")
+    assert error.value.retryable
+    with pytest.raises(StoreUnavailableError, match='role "nobody" does not exist'):
+        PostgresStore.migrate(f"postgresql://nobody@{place}/postgres")
 
 
 @pytest.mark.process
@@ -149,12 +151,10 @@ def test_names_that_the_database_cannot_hold_are_refused(place):
         for use in (store.load, store.forget, lambda run: store.acquire(run, request())):
             with pytest.raises(ValueError, match="must have no NUL"):
                 use(run)
-    store.close()
     long = RunId("a", "".join(chr(0x4E00 + number) for number in range(3000)))
-    error = refused(
-        f"postgresql://postgres@{place}/postgres", lambda store: store.acquire(long, request())
-    )
-    assert "below 2,600 bytes" in str(error)
+    with pytest.raises(ValueError, match="must be below 2,600 bytes together"):
+        store.acquire(long, request())
+    store.close()
     error = refused(
         f"postgresql://postgres@{place}/latin",
         lambda store: store.acquire(RunId("Ω", "a"), request()),
@@ -270,27 +270,6 @@ def test_a_pooler_that_hides_itself_breaks_prepared_statements_once(server, plac
 
 
 @pytest.mark.parametrize(
-    "url",
-    [
-        f"postgresql://app:{SECRET}@db/jobs?unknown={SECRET}",
-        f"postgresql://app:{SECRET}%zz@db/jobs",
-        f"postgresql://app:{SECRET}@db/jobs%00",
-        f"postgresql://app:{SECRET}@db/jobs ",
-        f"mysql://app:{SECRET}@db/jobs",
-    ],
-)
-def test_a_url_that_is_wrong_is_refused_without_what_is_in_it(url):
-    with pytest.raises(ValueError, match="`url` must be such as postgresql://") as error:
-        PostgresStore(url)
-    for secret in SHOWN:
-        assert secret not in str(error.value)
-    with pytest.raises(ValueError, match="must be") as error:
-        store_of(url)
-    for secret in SHOWN:
-        assert secret not in str(error.value)
-
-
-@pytest.mark.parametrize(
     ("options", "error"),
     [
         ({"pool": 0}, ValueError),
@@ -299,9 +278,6 @@ def test_a_url_that_is_wrong_is_refused_without_what_is_in_it(url):
         ({"pool": True}, TypeError),
         ({"prepare": 1}, TypeError),
         ({"session_locks": "no"}, TypeError),
-        ({"timeout": 0}, ValueError),
-        ({"timeout": float("inf")}, ValueError),
-        ({"timeout": "1"}, TypeError),
         ({"schema": ""}, ValueError),
         ({"schema": "s" * 49}, ValueError),
         ({"schema": "a\0"}, ValueError),
@@ -314,33 +290,11 @@ def test_an_option_out_of_its_range_is_refused(options, error):
         PostgresStore("postgresql://db/jobs", **options)
 
 
-def test_a_url_is_shown_without_password_and_options():
-    url = f"postgres://app:{SECRET}@db1:1,db2/my%20jobs?sslmode=disable&prepare=no&schema=a%22b"
-    store = store_of(url)
-    assert store.url == "postgresql://app@db1:1,db2/my%20jobs?schema=a%22b"
-    assert repr(store) == f"PostgresStore({store.url!r})"
-    assert not store._origin.prepare
-    assert store_of(url) is store
+def test_a_url_says_whether_statements_are_prepared():
+    assert not PostgresStore("postgresql://db/jobs?prepare=no")._origin.prepare
+    assert PostgresStore("postgresql://db/jobs?prepare=yes")._origin.prepare
 
 
 def test_a_yes_or_no_of_the_url_is_refused_otherwise():
     with pytest.raises(ValueError, match="`prepare` in the URL must be yes or no"):
         PostgresStore("postgresql://db/jobs?prepare=maybe")
-
-
-def test_a_url_that_is_no_text_is_refused():
-    with pytest.raises(TypeError, match="`url` must be a str"):
-        PostgresStore(b"postgresql://db/jobs")
-
-
-def test_without_psycopg_the_extra_is_named(monkeypatch):
-    imported = builtins.__import__
-
-    def without(name, *args, **options):
-        if name.startswith("psycopg"):
-            raise ImportError(name)
-        return imported(name, *args, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"pip install 'mainstay\[postgres\]'"):
-        PostgresStore("postgresql://db/jobs")

@@ -8,11 +8,9 @@ old as the transaction.
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import attrs
 import psycopg
 import pytest
 
-from mainstay._core.owner import this_process
 from mainstay.errors import StoreUnavailableError
 from mainstay.stores.base import Acquired, Contents, Held
 from mainstay.stores.postgres import PostgresStore
@@ -20,11 +18,11 @@ from support.fault_proxy import FaultProxy
 from support.pgbouncer import PgBouncer
 from support.pools import LONGEST
 from support.postgres import Postgres
-from support.store_conformance import ONE, RUN, TWO, acquired, request, save
+from support.store_conformance import ELSEWHERE, ONE, RUN, TWO, acquired, request, save
 
 pytestmark = pytest.mark.process
 
-ELSEWHERE = attrs.evolve(this_process(), boot="another machine")
+
 LEVELS = ("read committed", "repeatable read", "serializable")
 
 

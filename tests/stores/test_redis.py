@@ -2,37 +2,39 @@
 
 import asyncio
 import itertools
-import os
 import subprocess
 import threading
 import time
 from collections import Counter
 
-import attrs
 import pytest
 import redis
 
 from mainstay import checkpoint_run
-from mainstay._core.context import current_context
-from mainstay._core.owner import this_process
 from mainstay.errors import LeaseLostError, StoreUnavailableError
-from mainstay.stores import store_of
 from mainstay.stores._redis.operations import channel_of
-from mainstay.stores.base import Acquired, AsyncStore, Change, Held, RunId
+from mainstay.stores.base import Change, Held, RunId
 from mainstay.stores.redis import RedisStore
 from mainstay.stores.selection import count_runs, surplus_runs
 from support.pools import LONGEST
 from support.processes import LOOPBACK, free_port, require_tool
 from support.redis_servers import DURABLE, RedisServer
-from support.server_stores import InTasks, ServerStoreConformance, wait_for_release
+from support.server_stores import (
+    ClockedConformance,
+    InTasksConformance,
+    ListeningStoreConformance,
+    until,
+    wait_for_release,
+)
 from support.store_conformance import (
     DEAD,
+    ELSEWHERE,
     ONE,
     OTHER,
     RUN,
-    StoreConformance,
     acquired,
     lease_of,
+    now,
     request,
     save,
 )
@@ -43,7 +45,6 @@ pytestmark = [
 ]
 KEY = b"{mainstay}:run:"
 ASKED = {"subscribe", "unsubscribe", "hget", "evalsha"}
-ELSEWHERE = attrs.evolve(this_process(), boot="another machine")
 
 
 @pytest.fixture(scope="module")
@@ -60,33 +61,20 @@ def url(server):
         client.flushall()
 
 
-def now():
-    return current_context().clock.now()
-
-
-def on_fake_clock(store):
+@pytest.fixture
+def clocked(url):
+    store = RedisStore(url)
     store._clock = now
-    return store
+    yield store
+    store.close()
 
 
-class TestRedisStore(StoreConformance):
-    @pytest.fixture
-    def store(self, url):
-        store = on_fake_clock(RedisStore(url))
-        yield store
-        store.close()
+class TestRedisStore(ClockedConformance):
+    """With the store above."""
 
 
-class TestRedisStoreInTasks(StoreConformance):
-    def test_it_is_a_store(self, store):
-        assert isinstance(store._store, AsyncStore)
-
-    @pytest.fixture
-    def store(self, url):
-        store = InTasks(on_fake_clock(RedisStore(url)))
-        yield store
-        store.close()
-        store.end()
+class TestRedisStoreInTasks(InTasksConformance):
+    """With the store above."""
 
 
 @pytest.fixture
@@ -96,28 +84,8 @@ def store(url):
     store.close()
 
 
-class TestOnTheServer(ServerStoreConformance):
+class TestOnTheServer(ListeningStoreConformance):
     """With the store above."""
-
-
-def test_a_run_goes_through_its_store_from_threads_and_from_tasks(store, url):
-    with checkpoint_run("nightly", store=url) as cp:
-        assert [cp.step("double", lambda each=each: 2 * each) for each in cp.iterate(range(3))] == [
-            0, 2, 4,
-        ]  # fmt: skip
-
-    async def one():
-        return 1
-
-    async def run():
-        async with checkpoint_run("async", store=store) as cp:
-            return await cp.step("one", one)
-
-    assert asyncio.run(run()) == 1
-    assert [(record.run.key, state) for record, state in store.list()] == [
-        ("async", "done"), ("nightly", "done"),
-    ]  # fmt: skip
-    store_of(url).close()
 
 
 def test_a_hundred_tasks_save_at_once_over_a_few_connections(store, server):
@@ -138,13 +106,6 @@ def test_a_hundred_tasks_save_at_once_over_a_few_connections(store, server):
         names = [each["name"] for each in client.client_list()]
     assert names.count("mainstay") == 1  # of this thread: those of the loop ended with it
     assert store._loops == {}
-
-
-def until(condition):
-    end = time.monotonic() + LONGEST
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def test_closing_ends_the_connections_of_threads_and_of_loops(store, server):
@@ -257,20 +218,6 @@ def test_who_waits_and_cannot_listen_asks(store, url, server, colour):
         assert asyncio.run(awaits()) == 2
     timer.join()
     deaf.close()
-
-
-def test_a_forked_child_and_its_parent_do_not_share_connections(store):
-    lease = acquired(store)
-    child = os.fork()
-    if child == 0:
-        try:
-            acquired(store, OTHER)
-            os._exit(0 if isinstance(store.acquire(RUN, request()), Held) else 1)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    save(store, lease, b"one")
-    assert isinstance(store.acquire(OTHER, request()), Acquired)
 
 
 def test_the_server_s_clock_counts_and_not_that_of_a_client(store, monkeypatch):

@@ -4,27 +4,22 @@ A failure is made at each message that a client sends, one after the other, by a
 sends again what was not answered, as a run does while its lease lasts.
 """
 
-import asyncio
 import itertools
-import signal
 import threading
-import time
 
 import attrs
 import pytest
 import redis
 
-from mainstay._core.owner import this_process
 from mainstay.errors import LeaseLostError, StoreUnavailableError
-from mainstay.stores.base import Acquired, Change, Contents, RunId
+from mainstay.stores.base import Acquired, Change, RunId
 from mainstay.stores.redis import RedisStore
-from support.examples import strides
-from support.fault_proxy import FAULTS, FaultProxy
+from support.fault_proxy import FaultProxy
 from support.pools import LONGEST
 from support.processes import LOOPBACK
 from support.redis_servers import DURABLE, RedisServer
-from support.server_stores import Persistent, calling, work
-from support.store_conformance import ONE, RUN, acquired, lease_of, request, save
+from support.server_stores import ServerFaultConformance, making, until
+from support.store_conformance import ELSEWHERE, ONE, RUN, acquired, lease_of, request, save
 
 pytestmark = pytest.mark.process
 
@@ -45,120 +40,18 @@ def proxy(server):
         client.flushall()
 
 
-def through(proxy, **options):
-    return RedisStore(f"redis://{LOOPBACK}:{proxy.port}/0", **{"timeout": 5.0, **options})
-
-
 @pytest.fixture
-def store(proxy):
-    store = through(proxy)
-    yield store
-    store.close()
+def through(proxy):
+    with making(RedisStore, f"redis://{LOOPBACK}:{proxy.port}/0") as make:
+        yield make
 
 
-@pytest.fixture(params=["sync", "async"])
-def caller(request, store):
-    with calling(store, request.param) as caller:
-        yield caller
+class TestFaults(ServerFaultConformance):
+    """With the store above."""
 
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_failure_at_any_message_loses_and_doubles_nothing(server, proxy, store, caller, fault):
-    """Known fault: a save whose answer is lost ends the run, although it was made."""
-    work(caller)
-    rounds = 1
-    for number in itertools.count(1, strides()):
-        assert Persistent(store.forget)(RUN)
-        proxy.fail_at(number, fault)
-        work(caller)
-        rounds += 1
-        if not proxy.has_failed.is_set():
-            break
-    assert number > 10
-    with redis.Redis(port=server.port) as client:
-        generation, token = client.hmget("{mainstay}:run:import\0acme", "generation", "token")
-    assert (int(generation), int(token)) == (3, 2 * rounds)
-
-
-@pytest.mark.parametrize("caller_of", ["sync", "async"])
-@pytest.mark.parametrize("options", [{"timeout": 0.5}, {"timeout": None}])
-def test_a_call_that_nobody_answers_ends_in_its_time(proxy, caller_of, options):
-    """Known fault: a connection that passes nothing on any more hangs a run for good."""
-    store = through(proxy, **options)
-    lease = attrs.evolve(acquired(store), seconds=1.5)
-    change = Change(document=b"one", sequence=1)
-    calls = {
-        "sync": lambda: store.commit(lease, change),
-        "async": lambda: asyncio.run(store.acommit(lease, change)),
-    }
-    proxy.fail_at(1, "hole")
-    for _ in range(2):  # the second time, a connection is made
-        began = time.monotonic()
-        with pytest.raises(StoreUnavailableError, match="did not answer in time") as unanswered:
-            calls[caller_of]()
-        assert unanswered.value.retryable
-        assert 0.4 < time.monotonic() - began < LONGEST / 2
-    proxy.release()
-    Persistent(store.commit)(lease, change)
-    assert store.load(RUN) == Contents(b"one", None)
-    store.close()
-
-
-def test_an_interrupted_save_leaves_no_answer_for_the_next(proxy, store):
-    lease = acquired(store)
-    proxy.fail_at(1, "delay")
-
-    def interrupt(number, frame):
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
-        with pytest.raises(KeyboardInterrupt):
-            save(store, lease, b"one", sequence=1)
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    proxy.release()
-    Persistent(store.commit)(lease, Change(document=b"one", sequence=1))
-    save(store, lease, b"two", sequence=2)
-    assert store.load(RUN) == Contents(b"two", b"one")
-
-
-def test_a_cancelled_save_leaves_no_answer_for_the_next(proxy, store):
-    lease = acquired(store)
-
-    async def cancelled():
-        await store.acommit(lease, Change())
-        proxy.fail_at(1, "delay")
-        saving = store.acommit(lease, Change(document=b"one", sequence=1))
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(saving, 0.2)
-        proxy.release()
-        await store.acommit(lease, Change(document=b"one", sequence=1))
-        await store.acommit(lease, Change(document=b"two", sequence=2))
-
-    asyncio.run(cancelled())
-    assert store.load(RUN) == Contents(b"two", b"one")
-
-
-@pytest.mark.parametrize("caller_of", ["sync", "async"])
-def test_connections_that_ended_while_nobody_used_them_are_not_noticed(proxy, store, caller_of):
-    lease = acquired(store)
-    with asyncio.Runner() as runner:
-
-        def commit(change):
-            if caller_of == "sync":
-                return store.commit(lease, change)
-            return runner.run(store.acommit(lease, change))
-
-        commit(Change(document=b"one"))
-        proxy.cut()
-        commit(Change(document=b"two"))
-        proxy.refuse()
-        proxy.cut()
-        with pytest.raises(StoreUnavailableError) as refused:
-            commit(Change(document=b"three"))
-    assert refused.value.retryable
+    def check(self, server):
+        with redis.Redis(port=server.port) as client:
+            assert client.hget("{mainstay}:run:import\0acme", "generation") == b"3"
 
 
 def test_what_was_acknowledged_is_there_after_the_server_was_killed(tmp_path):
@@ -202,13 +95,6 @@ def test_what_was_acknowledged_is_there_after_the_server_was_killed(tmp_path):
         server.stop()
 
 
-def until(condition):
-    end = time.monotonic() + LONGEST
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def test_after_a_failover_that_lost_an_acquisition_its_owner_cannot_save(tmp_path_factory):
     """Known fault: a token alone is given a second time by the promoted replica."""
     primary = RedisServer(tmp_path_factory.mktemp("primary"), *DURABLE)
@@ -216,7 +102,6 @@ def test_after_a_failover_that_lost_an_acquisition_its_owner_cannot_save(tmp_pat
     place = ("--replicaof", LOOPBACK, str(link.port))
     replica = RedisServer(tmp_path_factory.mktemp("replica"), *DURABLE, *place)
     mine, other = RedisStore(primary.url), RedisStore(replica.url)
-    elsewhere = attrs.evolve(this_process(), boot="another machine")
     try:
         save(mine, acquired(mine), b"before", finished=True)
         until(lambda: other_has(replica, RUN))
@@ -227,7 +112,7 @@ def test_after_a_failover_that_lost_an_acquisition_its_owner_cannot_save(tmp_pat
         assert readonly.value.retryable
         link.refuse()  # replication stops here
         link.cut()
-        lost = acquired(mine, rerun=True, owner=elsewhere)
+        lost = acquired(mine, rerun=True, owner=ELSEWHERE)
         save(mine, lost, b"lost", sequence=1)
         primary.kill()
         with redis.Redis(port=replica.port) as client:

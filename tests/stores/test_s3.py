@@ -1,6 +1,5 @@
 """`S3Store` on a bucket in memory: what it asks for, and what becomes of a run when that fails."""
 
-import asyncio
 import itertools
 import os
 import re
@@ -14,7 +13,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mainstay import checkpoint_run, checkpointed
 from mainstay._core.events import forget_firsts
-from mainstay._core.owner import this_process
 from mainstay.errors import (
     CorruptCheckpointError,
     LeaseLostError,
@@ -27,17 +25,23 @@ from mainstay.stores._s3 import decisions, operations
 from mainstay.stores._s3.decisions import LARGEST_TAIL
 from mainstay.stores._s3.names import Names, new_part
 from mainstay.stores._s3.requests import Get, ListPage, Put
-from mainstay.stores.base import Acquired, AsyncStore, Change, Contents, Held, Result, RunId
+from mainstay.stores.base import Acquired, Change, Contents, Held, Result, RunId
 from mainstay.stores.selection import count_runs, surplus_runs
 from mainstay.testing import FakeClock
 from support.fake_bucket import CONFLICT, CUT, DENIED, LATE, FakeBucket, store_on
-from support.server_stores import InTasks, calling, work
+from support.server_stores import (
+    ClockedConformance,
+    InTasksConformance,
+    ServerStoreConformance,
+    calling,
+    work,
+)
 from support.store_conformance import (
+    ELSEWHERE,
     ONE,
     OTHER,
     RUN,
     TWO,
-    StoreConformance,
     acquired,
     lease_of,
     request,
@@ -47,7 +51,6 @@ from support.store_conformance import (
 
 NAMES = Names("jobs/")
 OBJECT = NAMES.run(RUN)
-ELSEWHERE = attrs.evolve(this_process(), boot="another machine")
 LONG = Result("slot", b"x" * (LARGEST_TAIL // 2 + 1))
 
 
@@ -56,21 +59,17 @@ def bucket():
     return FakeBucket()
 
 
-class TestS3Store(StoreConformance):
-    @pytest.fixture
-    def store(self, bucket):
-        return store_on(bucket)
+@pytest.fixture
+def clocked(bucket):
+    return store_on(bucket)
 
 
-class TestS3StoreInTasks(StoreConformance):
-    def test_it_is_a_store(self, store):
-        assert isinstance(store._store, AsyncStore)
+class TestS3Store(ClockedConformance):
+    """With the store above."""
 
-    @pytest.fixture
-    def store(self, bucket):
-        store = InTasks(store_on(bucket))
-        yield store
-        store.end()
+
+class TestS3StoreInTasks(InTasksConformance):
+    """With the store above."""
 
 
 @pytest.fixture
@@ -88,6 +87,10 @@ def other(bucket):
     store.probe()
     bucket.kinds()
     return store
+
+
+class TestOnTheServer(ServerStoreConformance):
+    """With the store above."""
 
 
 # What it costs.
@@ -589,16 +592,20 @@ def test_a_part_that_is_missing_is_told_and_one_that_has_gone_meanwhile_is_not(
         other.load(RUN)
 
 
-def test_a_damaged_run_is_told_and_the_others_are_listed(store, other, bucket):
+@pytest.mark.parametrize("content", [b"x" * 200, b""], ids=["other", "empty"])
+def test_a_damaged_run_is_told_and_the_others_are_listed(store, other, bucket, content):
     for run in (RUN, OTHER):
         acquired(store, run)
-    bucket.objects[OBJECT] = b"x" * 200, 0.0
-    for use in (acquired, lambda each: each.load(RUN), lambda each: each.forget(RUN)):
+    bucket.objects[OBJECT] = content, 0.0
+    for use in (acquired, lambda each: each.load(RUN)):
         with pytest.raises(CorruptCheckpointError, match="none that mainstay wrote"):
             use(other)
     [(record, state), (_, running)] = other.list()
     assert (record.run, state, running) == (RUN, "interrupted", "running")
     assert record.error.startswith("damaged: the object of")
+    assert other.forget(RUN)
+    assert [record.run for record, _ in other.list()] == [OTHER]
+    assert acquired(store).token == 1
 
 
 def test_a_result_that_is_there_is_not_replaced(store):
@@ -642,25 +649,6 @@ def test_a_request_has_one_of_few_limits_and_at_most_a_tenth_more_than_is_left(l
 
 
 # Of a run.
-
-
-def test_a_run_goes_through_its_store_from_threads_and_from_tasks(store, bucket):
-    with checkpoint_run("nightly", store=store, every=timedelta(hours=1)) as cp:
-        assert [cp.step("double", lambda each=each: 2 * each) for each in cp.iterate(range(3))] == [
-            0, 2, 4,
-        ]  # fmt: skip
-
-    async def one():
-        return 1
-
-    async def run():
-        async with checkpoint_run("async", store=store) as cp:
-            return await cp.step("one", one)
-
-    assert asyncio.run(run()) == 1
-    assert [(record.run.key, state) for record, state in store.list()] == [
-        ("async", "done"), ("nightly", "done"),
-    ]  # fmt: skip
 
 
 def test_finished_runs_beyond_keep_are_forgotten(store):

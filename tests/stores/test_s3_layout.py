@@ -13,9 +13,9 @@ from mainstay._core.owner import Owner
 from mainstay.errors import CorruptCheckpointError, StoreSchemaError
 from mainstay.stores._s3 import decisions
 from mainstay.stores._s3.decisions import LARGEST_TAIL, in_parts
-from mainstay.stores._s3.failures import S3Failure, told_of
+from mainstay.stores._s3.failures import S3Failure
 from mainstay.stores._s3.layout import (
-    LONGEST_TOMBSTONE,
+    TOMBSTONE_SIZES,
     Forgotten,
     ResultsPart,
     Stored,
@@ -74,7 +74,7 @@ A_RECORD = Record(
 def test_a_run_comes_back_from_its_object(stored):
     data = to_object(stored, "nonce")
     assert from_object(data, stored.record.run) == (stored, "nonce")
-    assert len(data) > 2 * LONGEST_TOMBSTONE
+    assert len(data) > 2 * TOMBSTONE_SIZES.stop
 
 
 @given(RESULTS)
@@ -84,7 +84,7 @@ def test_results_come_back_from_a_part(results):
 
 def test_a_forgotten_run_is_told_by_the_size_of_its_object():
     data = to_object(Forgotten(10**18), "0" * 16)
-    assert len(data) <= LONGEST_TOMBSTONE
+    assert len(data) in TOMBSTONE_SIZES
     assert from_object(data, RunId("", "")) == (Forgotten(10**18), "0" * 16)
 
 
@@ -116,13 +116,13 @@ def header(**changes):
 def test_what_no_mainstay_wrote_is_told(data):
     with pytest.raises(S3Failure) as failure:
         from_object(data, A_RECORD.run)
-    assert isinstance(told_of(failure.value, "s3://bucket"), CorruptCheckpointError)
+    assert isinstance(failure.value.told("s3://bucket"), CorruptCheckpointError)
 
 
 def test_what_a_newer_mainstay_wrote_is_told():
     with pytest.raises(S3Failure) as failure:
         from_object(header(format=2), A_RECORD.run)
-    told = told_of(failure.value, "s3://bucket")
+    told = failure.value.told("s3://bucket")
     assert isinstance(told, StoreSchemaError)
     assert "upgrade mainstay" in str(told)
 

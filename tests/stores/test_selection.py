@@ -44,18 +44,6 @@ def test_a_store_does_itself_what_the_table_says(kind, is_of):
     assert {each for each in kinds if issubclass(kind, each)} == is_of
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "runs.db"
-
-
-@pytest.fixture
-def store(path):
-    store = SQLiteStore(path)
-    yield store
-    store.close()
-
-
 def acquired(store, run, owner=None):
     answer = store.acquire(run, Request(owner=owner or this_process(), life="x", lease=30.0))
     assert isinstance(answer, Acquired)

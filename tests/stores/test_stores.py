@@ -48,18 +48,6 @@ class TestSQLiteStore(StoreConformance):
         store.close()
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "runs.db"
-
-
-@pytest.fixture
-def store(path):
-    store = SQLiteStore(path)
-    yield store
-    store.close()
-
-
 def rows(path, statement):
     db = sqlite3.connect(path)
     try:
@@ -111,6 +99,13 @@ def test_what_is_no_database_is_refused_and_left_alone(path, store, content):
     with pytest.raises(StoreSchemaError, match="not a SQLite database"):
         store.list()
     assert path.read_bytes() == content
+
+
+def test_what_may_be_long_stands_at_the_end_of_a_row(path, store):
+    """Or each step of a run with a large state would read all pages of the state."""
+    store.list()
+    columns = [name for _, name, *_ in rows(path, "PRAGMA table_info(run)")]
+    assert columns[-3:] == ["arguments", "latest", "previous"]
 
 
 def test_a_newer_schema_is_refused(path, store):

@@ -1,9 +1,12 @@
 """What a URL may name, and what of it is refused when the store is made."""
 
+import re
+from datetime import timedelta
+
 import pytest
 
 from mainstay import checkpoint_run, checkpointed
-from mainstay.stores import SQLiteStore, store_of
+from mainstay.stores import PostgresStore, RedisStore, S3Store, SQLiteStore, store_of
 
 REFUSED = [
     "sqlite:///jobs.db?mode=ro",
@@ -71,6 +74,51 @@ def test_a_url_of_the_environment_is_refused_like_any_other(monkeypatch):
 def test_a_mode_out_of_range_is_refused_in_a_url(mode):
     with pytest.raises(ValueError, match="`mode` must be from 0o600 to 0o666"):
         store_of(f"sqlite:///jobs.db?mode={mode}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "wrong"),
+    [
+        (RedisStore, "redis:/db", "it begins otherwise"),
+        (RedisStore, "redis://db/jobs", "the database behind the host is no number"),
+        (RedisStore, "redis://db/0#1", "it has a #"),
+        (RedisStore, "redis://db/0?db=1", "it has an option that is not known"),
+        (RedisStore, "redis://db/0?durability=never", "durability= is neither"),
+        (RedisStore, "rediss://db/0?ssl_keyfile=a", "ssl_certfile= is missing"),
+        (RedisStore, "redis://a,b/0", "the host is missing or cannot be"),
+        (S3Store, "s3:/bucket", "it begins otherwise"),
+        (S3Store, "s3://bucket/a#b", "it has a #"),
+        (S3Store, "s3://bucket/a?acl=b", "it has an option that is not known"),
+        (S3Store, "s3://b/jobs", "the bucket is missing or cannot be"),
+        (S3Store, "s3://bucket/a//b", "the prefix has another sign, or a part that is empty"),
+        (S3Store, "s3://bucket/a?endpoint=host:9000", "endpoint= has no host"),
+        (S3Store, "s3://bucket/a?region=eu_1", "region= cannot be"),
+        (S3Store, "s3://key@bucket", "the key or the secret before the bucket is missing"),
+        (PostgresStore, "postgresql:/db", "it begins otherwise"),
+        (PostgresStore, "postgresql://db/jobs?ssl=on", "libpq does not know an option"),
+        (PostgresStore, "postgresql://db:0/jobs", "a port is no number from 1 to 65535"),
+    ],
+)
+def test_what_is_wrong_in_a_url_is_named_and_not_shown(kind, url, wrong):
+    with pytest.raises(ValueError, match=f"`url` must be such as .*; here {re.escape(wrong)}") as e:
+        kind(url)
+    assert e.value.__cause__ is None
+    assert e.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [
+        (PostgresStore, "postgresql://db/jobs"),
+        (RedisStore, "redis://db/0"),
+        (S3Store, "s3://bucket/jobs"),
+    ],
+)
+def test_a_limit_of_time_is_a_duration_as_everywhere(kind, url):
+    """Known fault: a `timedelta` was refused."""
+    assert kind(url, timeout=timedelta(milliseconds=1500))._timeout == 1.5
+    with pytest.raises(ValueError, match="`timeout` must be finite and above 0 seconds"):
+        kind(url, timeout=timedelta(0))
 
 
 @pytest.mark.parametrize(

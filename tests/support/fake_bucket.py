@@ -4,10 +4,10 @@ import hashlib
 import threading
 from collections import Counter
 
-from mainstay._core.context import current_context
 from mainstay.stores._s3.failures import S3Failure
 from mainstay.stores._s3.requests import Delete, Found, Get, Listed, ListPage, Put
 from mainstay.stores.s3 import S3Store
+from support.store_conformance import now
 
 CUT = S3Failure("the connection was lost", retryable=True, cut=True)
 LATE = S3Failure("the server did not answer in time", retryable=True)
@@ -88,11 +88,6 @@ class FakeBucket:
     def names(self, folder):
         """Give the names of the objects in a folder."""
         return sorted(name for name in self.objects if name.startswith(folder))
-
-
-def now():
-    """Give the time of the context's clock."""
-    return current_context().clock.now()
 
 
 def store_on(bucket, **options):

@@ -1,18 +1,49 @@
-"""What the tests of stores on servers share: callers that send again, and calls from tasks."""
+"""What the tests of stores on servers share: callers that send again, calls from tasks, suites."""
 
 import asyncio
 import itertools
+import os
+import pickle
+import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 
+import attrs
 import pytest
 
-from mainstay.errors import StoreUnavailableError
-from mainstay.stores.base import Change, Contents, Finished, RunId
+from mainstay import checkpoint_run
+from mainstay.errors import CorruptCheckpointError, StoreSchemaError, StoreUnavailableError
+from mainstay.stores.base import (
+    Acquired,
+    AsyncStore,
+    Change,
+    Contents,
+    Finished,
+    Held,
+    Result,
+    RunId,
+)
 from mainstay.stores.selection import count_runs, surplus_runs
+from support.examples import strides
+from support.fault_proxy import FAULTS
 from support.pools import LONGEST
-from support.store_conformance import ONE, OTHER, RUN, TWO, acquired, lease_of, request, save
+from support.store_conformance import (
+    ONE,
+    OTHER,
+    RUN,
+    TWO,
+    StoreConformance,
+    acquired,
+    lease_of,
+    request,
+    save,
+)
+
+SECRET = "hun%40ter2"  # noqa: S105 - that it is shown nowhere is a test
+SHOWN = ("hun", "ter2")
+LONG = 180.0  # a lease of which a third is more than a busy machine needs
 
 
 class InTasks:
@@ -118,6 +149,39 @@ def work(caller):
     assert answer.contents == Contents(b"3", b"3", {2: TWO, 3: TWO})
 
 
+def refusal(kind, url, use=acquired, **options):
+    """Give the error of a use of a store of that kind, which can be pickled and shows no secret."""
+    store = kind(url, **{"timeout": 5.0, **options})
+    with pytest.raises((StoreUnavailableError, StoreSchemaError, CorruptCheckpointError)) as error:
+        use(store)
+    store.close()
+    for secret in (*SHOWN, "Debug"):
+        assert secret not in f"{error.value!s} {error.value!r} {store!r} {store.url}"
+    assert pickle.loads(pickle.dumps(error.value)).args == error.value.args  # noqa: S301 - ours
+    return error.value
+
+
+def until(condition):
+    """Wait until a condition holds."""
+    end = time.monotonic() + LONGEST
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@contextmanager
+def making(kind, url):
+    """Give a function that makes stores, which are closed at the end."""
+    with ExitStack() as made:
+
+        def make(**options):
+            store = kind(url, **{"timeout": 5.0, **options})
+            made.callback(store.close)
+            return store
+
+        yield make
+
+
 def wait_for_release(store, colour, run=RUN, seconds=LONGEST):
     """Wait as `on_busy="wait"` does, "sync" or "async"; give the seconds that took."""
     began = time.monotonic()
@@ -128,8 +192,86 @@ def wait_for_release(store, colour, run=RUN, seconds=LONGEST):
     return time.monotonic() - began
 
 
+class ClockedConformance(StoreConformance):
+    """What every store must do; needs the fixture `clocked`, a store on the context's clock."""
+
+    @pytest.fixture
+    def store(self, clocked):
+        return clocked
+
+
+class InTasksConformance(StoreConformance):
+    """What every store must do, from tasks; needs the fixture `clocked` as well."""
+
+    @pytest.fixture
+    def store(self, clocked):
+        store = InTasks(clocked)
+        yield store
+        store.end()
+
+    def test_it_is_a_store(self, store):
+        assert isinstance(store._store, AsyncStore)
+
+
 class ServerStoreConformance:
-    """What a store does where its runs are, besides what every store must do."""
+    """What a store does where its runs are, besides what every store must do.
+
+    Attributes:
+        NAMES: Names of runs that the store must take.
+        KEYS: Keys of runs that the store must take.
+    """
+
+    NAMES = ("a", "a\0", "a\0b", "a\x01", "a/b", "a.", "..", "A", "ab", "é", "\U0001f600", "\ud800",
+             "%2F")  # fmt: skip
+    KEYS = ("", "\0", "k", "\0\0x", "{x}", "100%", "+ ~")
+
+    def test_a_run_goes_through_its_store_from_threads_and_from_tasks(self, store):
+        with checkpoint_run("nightly", store=store, every=timedelta(hours=1)) as cp:
+            assert [cp.step("double", int.__mul__, 2, each) for each in cp.iterate(range(3))] == [
+                0, 2, 4,
+            ]  # fmt: skip
+
+        async def one():
+            return 1
+
+        async def run():
+            async with checkpoint_run("async", store=store) as cp:
+                return await cp.step("one", one)
+
+        assert asyncio.run(run()) == 1
+        assert [(record.run.key, state) for record, state in store.list()] == [
+            ("async", "done"), ("nightly", "done"),
+        ]  # fmt: skip
+
+    def test_a_hundred_thousand_results_are_kept_and_removed_at_once(self, store):
+        results = {number: Result("slot", b"%d" % number) for number in range(100_000)}
+        lease = acquired(store, lease=LONG)
+        store.commit(lease, Change(document=b"x", put=results, sequence=1))
+        store.release(lease, "error")
+        answer = store.acquire(RUN, request(lease=LONG))
+        assert answer.contents.results == results
+        store.commit(lease_of(answer), Change(drop=(*results,), sequence=1))
+        assert store.load(RUN) == Contents(b"x", None, {})
+
+    def test_names_of_all_letters_are_sorted_as_python_sorts_them(self, store):
+        runs = [RunId(name, key) for name in self.NAMES for key in self.KEYS]
+        for run in reversed(runs):
+            acquired(store, run)
+        assert [record.run for record, _ in store.list()] == sorted(runs)
+        for name in self.NAMES:
+            expected = sorted(run for run in runs if run.name == name)
+            assert [each.run for each, _ in store.list(name)] == expected
+        paged, after = [], None
+        while page := store.list("a", after=after, limit=1):
+            after = page[-1][0].run
+            paged.append(after)
+        assert paged == sorted(run for run in runs if run.name == "a")
+        counts = count_runs(store)
+        assert counts == {(name, "running"): len(self.KEYS) for name in self.NAMES}
+
+
+class ListeningStoreConformance(ServerStoreConformance):
+    """What a store does besides that listens, chooses by itself, and has its own connections."""
 
     @pytest.mark.parametrize("how", ["release", "finish"])
     @pytest.mark.parametrize("colour", ["sync", "async"])
@@ -176,3 +318,135 @@ class ServerStoreConformance:
         store.forget(RunId("a", "0"))
         acquired(store, RunId("a", "1"), rerun=True)
         assert chosen(1, None) == chosen(None, 0.0) == {"2", "3"}
+
+    @pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
+    def test_a_forked_child_and_its_parent_do_not_share_connections(self, store):
+        lease = acquired(store)
+        child = os.fork()
+        if child == 0:
+            try:
+                acquired(store, OTHER)
+                os._exit(0 if isinstance(store.acquire(RUN, request()), Held) else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        save(store, lease, b"one")
+        assert isinstance(store.acquire(OTHER, request()), Acquired)
+
+
+class ServerFaultConformance:
+    """What is lost, doubled or left hanging when connections fail: nothing.
+
+    Needs the fixtures `server`, `proxy`, a `FaultProxy` in front of that, and `through`, which is
+    `making` a store by way of the proxy.
+    """
+
+    def check(self, server):
+        """Look for more that must hold after `work`, where that can be seen."""
+
+    @pytest.mark.parametrize("colour", ["sync", "async"])
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_a_failure_at_any_message_loses_and_doubles_nothing(
+        self, server, proxy, through, fault, colour
+    ):
+        """Known fault: a save whose answer is lost ends the run, although it was made."""
+        store = through()
+        with calling(store, colour) as caller:
+            work(caller)
+            rounds = 1
+            for number in itertools.count(1, strides()):
+                assert Persistent(store.forget)(RUN)
+                proxy.fail_at(number, fault)
+                work(caller)
+                rounds += 1
+                if not proxy.has_failed.is_set():
+                    break
+        assert number > 10
+        proxy.fail_at(0, None)
+        [(record, _)] = store.list()
+        assert (record.token, record.attempt) == (2 * rounds, 2)
+        self.check(server)
+
+    @pytest.mark.parametrize("colour", ["sync", "async"])
+    @pytest.mark.parametrize("options", [{"timeout": 0.5}, {"timeout": None}])
+    def test_a_call_that_nobody_answers_ends_in_its_time(self, proxy, through, colour, options):
+        """Known fault: a connection that passes nothing on any more hangs a run for good."""
+        store = through(**options)
+        lease = attrs.evolve(acquired(store), seconds=1.5)
+        change = Change(document=b"one", sequence=1)
+        calls = {
+            "sync": lambda: store.commit(lease, change),
+            "async": lambda: asyncio.run(store.acommit(lease, change)),
+        }
+        proxy.fail_at(1, "hole")
+        for _ in range(2):  # the second time, a connection is made
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailableError, match="did not answer in time") as late:
+                calls[colour]()
+            assert late.value.retryable
+            assert 0.4 < time.monotonic() - began < LONGEST / 2
+        proxy.release()
+        Persistent(store.commit)(lease, change)
+        assert store.load(RUN) == Contents(b"one", None)
+
+    @pytest.mark.parametrize("colour", ["sync", "async"])
+    def test_connections_that_ended_while_nobody_used_them_are_not_noticed(
+        self, proxy, through, colour
+    ):
+        store = through()
+        lease = acquired(store)
+        with asyncio.Runner() as runner:
+
+            def commit(document):
+                if colour == "sync":
+                    return store.commit(lease, Change(document=document))
+                return runner.run(store.acommit(lease, Change(document=document)))
+
+            commit(b"one")
+            proxy.cut()
+            commit(b"two")
+            proxy.refuse()
+            proxy.cut()
+            with pytest.raises(StoreUnavailableError) as refused:
+                commit(b"three")
+        assert refused.value.retryable
+
+    def test_an_interrupted_save_leaves_no_answer_for_the_next(self, proxy, through):
+        """The handler of the signal runs at once, or when the request has ended."""
+        store = through(timeout=1.0)
+        lease = acquired(store)
+        proxy.fail_at(1, "delay")
+
+        def interrupt(number, frame):
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGALRM, interrupt)
+        began = time.monotonic()
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(KeyboardInterrupt):
+                save(store, lease, b"one", sequence=1)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert time.monotonic() - began < LONGEST / 2
+        proxy.release()
+        Persistent(store.commit)(lease, Change(document=b"one", sequence=1))
+        Persistent(store.commit)(lease, Change(document=b"two", sequence=2))
+        assert store.load(RUN) == Contents(b"two", b"one")
+
+    def test_a_cancelled_save_leaves_no_answer_for_the_next(self, proxy, through):
+        store = through()
+        lease = acquired(store)
+
+        async def cancelled():
+            await store.acommit(lease, Change())
+            proxy.fail_at(1, "delay")
+            saving = store.acommit(lease, Change(document=b"one", sequence=1))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(saving, 0.2)
+            proxy.release()
+            await store.acommit(lease, Change(document=b"one", sequence=1))
+            await store.acommit(lease, Change(document=b"two", sequence=2))
+
+        asyncio.run(cancelled())
+        assert store.load(RUN) == Contents(b"two", b"one")

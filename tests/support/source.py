@@ -17,9 +17,19 @@ class Module:
         self.text = text
         self.part = name.split(".")[1] if "." in name else name
         self.is_public = not any(each.startswith("_") for each in name.split("."))
-        self.tree = ast.parse(text)
-        self.nodes = [*ast.walk(self.tree)]
-        self.classes = [node for node in self.nodes if isinstance(node, ast.ClassDef)]
+
+    @functools.cached_property
+    def tree(self):
+        """Its syntax tree: not made where tests are only collected, which each process does."""
+        return ast.parse(self.text)
+
+    @functools.cached_property
+    def nodes(self):
+        return [*ast.walk(self.tree)]
+
+    @functools.cached_property
+    def classes(self):
+        return [node for node in self.nodes if isinstance(node, ast.ClassDef)]
 
     def exports(self):
         """The names in `__all__`, or none."""

@@ -14,6 +14,7 @@ import threading
 import attrs
 import pytest
 
+from mainstay._core.context import current_context
 from mainstay._core.owner import this_process
 from mainstay.errors import LeaseLostError, RunBusyError
 from mainstay.stores.base import (
@@ -36,7 +37,13 @@ RUN = RunId("import", "acme")
 ONE = Result("slot", b"one")
 TWO = Result("slot", b"two")
 OTHER = RunId("import", "other")
+ELSEWHERE = attrs.evolve(this_process(), boot="another machine")
 DEAD = attrs.evolve(this_process(), started=this_process().started + 1)
+
+
+def now():
+    """Give the time of the context's clock, which a store on a server is to take for its own."""
+    return current_context().clock.now()
 
 
 def request(**changes):
@@ -202,6 +209,14 @@ class StoreConformance:
             store.commit(lease, change)
             clock.advance(20)
             assert isinstance(store.acquire(RUN, request()), Held)
+
+    @pytest.mark.parametrize("seconds", [1e9, 1e13, 1e300])
+    def test_a_lease_may_be_as_long_as_its_owner_likes(self, store, seconds):
+        """Known fault: a run with a lease of thousands of years was taken for damaged."""
+        lease = attrs.evolve(acquired(store, lease=seconds), seconds=seconds)
+        save(store, lease, b"one", put={0: ONE})
+        assert len(store.list()) == 1
+        assert isinstance(store.acquire(RUN, request()), Held)
 
     def test_a_zombie_changes_nothing(self, store):
         """Known fault 5: without a token for each acquisition it writes, and renews its

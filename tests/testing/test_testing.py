@@ -93,6 +93,13 @@ def test_the_timeout_of_a_policy_runs_on_the_clock(kind: str) -> None:
     assert (len(faults.calls), clock.now()) == (3, 40)
 
 
+def test_faults_take_arguments_of_any_name():
+    faults = Faults(then="value")
+    assert faults(self=1, args=2) == "value"
+    assert asyncio.run(faults.acall(self=1, kwargs=2)) == "value"
+    assert faults.calls == [((), {"self": 1, "args": 2}), ((), {"self": 1, "kwargs": 2})]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_delays_of_the_function_count_in_the_duration(kind: str) -> None:
     with FakeClock(), recorded() as metrics:

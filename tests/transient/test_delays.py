@@ -50,6 +50,8 @@ WALL = 1_800_000_000.0  # 2027-01-15 08:00:00
         ({"x-ratelimit-reset": f"{'9' * 400}h"}, None),
         ({"x-ratelimit-reset": "1.2.3s"}, None),
         ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6s"}, 6.0),
+        ({"x-ratelimit-reset-after": "2.5"}, 2.5),
+        ({"x-ratelimit-reset-project-tokens": "4s", "x-ratelimit-reset": "soon"}, 4.0),
         (
             {
                 "x-ratelimit-reset-requests": "1s",

@@ -392,7 +392,7 @@ class TestCauses:
 
     def test_it_is_followed_eight_deep(self):
         error = ConnectionResetError()
-        for _ in range(7):
+        for _ in range(8):
             error = caused(Unknown(), error)
         assert answers(error) == BOTH
         assert answers(caused(Unknown(), error)) == NEITHER

@@ -1,7 +1,7 @@
 """Calls through a circuit breaker, sync beside async.
 
 What `_wrap_sync` and `_wrap_async` return calls at once where the context is plain and the breaker
-closed: that is the path of every healthy call, and it takes no lock.
+closed: this is the fast path, that of every healthy call, and it takes no lock.
 """
 
 from asyncio import CancelledError
@@ -55,7 +55,7 @@ class BoundBreaker:
     recorder: Recorder
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         classes = classes_of(self.judge)
         return (Layer(kind="breaker", component=self.engine.name, classes=classes),)
 
@@ -77,7 +77,7 @@ class BoundBreaker:
         return call
 
     def resume(self, started: float, generation: int) -> "BreakerCall":
-        """Return the call that began without one on the short path."""
+        """Return the call that began without one on the fast path."""
         return self._call(current_context(), started, generation)
 
     def _call(self, context: CallContext, started: float, generation: int = 0) -> "BreakerCall":
@@ -117,7 +117,7 @@ class BreakerCall(Call[Recorder]):
             return is_refused(on_result, value)
         except Exception as error:
             self.hook_failed("`on_result`", error)
-            self.says_nothing(error, "predicate_error")
+            self.not_counted(error, "predicate_error")
             raise
         except BaseException as error:
             self.raised(error)
@@ -141,14 +141,14 @@ class BreakerCall(Call[Recorder]):
             self.engine.released(self.generation, self.now())
             self.end_interrupted(error)
         elif issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
-            self.says_nothing(error, "timeout")  # the caller's time is over, whatever was called
+            self.not_counted(error, "timeout")  # the caller's time is over, whatever was called
         elif is_refusal(error):
-            self.says_nothing(error, "not_retryable")
+            self.not_counted(error, "not_retryable")
         elif (verdict := self.ask(self._verdict, error)) is PREDICATE_ERROR:
-            self.says_nothing(error, "predicate_error")
+            self.not_counted(error, "predicate_error")
         elif verdict not in (Verdict.MEMBER_FAILED, FAILING):
             self.not_matched(self.judge, error)
-            self.says_nothing(error, "not_retryable")
+            self.not_counted(error, "not_retryable")
         else:
             now = self.now()
             self.recorder.error(error)
@@ -163,8 +163,8 @@ class BreakerCall(Call[Recorder]):
     def _verdict(self, error: Exception) -> object:
         return verdict_of(self.judge(error))
 
-    def says_nothing(self, error: Exception, reason: str) -> None:
-        """Record an exception that says nothing about what the breaker protects."""
+    def not_counted(self, error: Exception, reason: str) -> None:
+        """End the call with an exception that does not count for or against the service."""
         self.engine.released(self.generation, self.now())
         self.recorder.error(error)
         self.recorder.gave_up(reason)
@@ -191,16 +191,16 @@ def wrap(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
 def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine = bound.engine
     success = bound.recorder.success
-    long = bound.on_result is not None
+    always_slow = bound.on_result is not None
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal plain
         started = monotonic()
         here = block_context()
         if (
-            long
+            always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
         ):
@@ -217,7 +217,7 @@ def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any
             raise
         if type(value) is not plain:
             if is_awaitable(value):
-                raise _refused(bound.resume(started, generation), fn, value)
+                raise _awaitable_refused(bound.resume(started, generation), fn, value)
             plain = type(value)
         now = monotonic()
         if engine.inspects_successes:
@@ -225,18 +225,18 @@ def _wrap_sync(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any
         success(now - started)
         return value
 
-    return call
+    return wrapper
 
 
 def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine = bound.engine
     success = bound.recorder.success
     answered = engine.answers.append
-    long = bound.on_result is not None
+    always_slow = bound.on_result is not None
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
             require_asyncio(engine.name)
@@ -244,7 +244,7 @@ def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., An
         started = monotonic()
         here = block_context()
         if (
-            long
+            always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
         ):
@@ -269,7 +269,7 @@ def _wrap_async(bound: BoundBreaker, fn: Callable[..., Any]) -> Callable[..., An
         success(seconds)
         return value
 
-    return call
+    return wrapper
 
 
 def _call(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
@@ -279,7 +279,7 @@ def _call(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs)
         call.raised(error)
         raise
     if is_awaitable(value):
-        raise _refused(call, fn, value)
+        raise _awaitable_refused(call, fn, value)
     call.returned(value)
     return value
 
@@ -298,8 +298,8 @@ async def _acall(call: BreakerCall, fn: Callable[..., Any], args: Args, kwargs: 
     return value
 
 
-def _refused(call: BreakerCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(call: BreakerCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
-    call.says_nothing(error, "not_retryable")
+    call.not_counted(error, "not_retryable")
     return error

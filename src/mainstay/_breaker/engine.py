@@ -16,11 +16,11 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from mainstay._core.condition import Condition, HealthState, tell_condition
 from mainstay._core.context import current_context
 from mainstay._core.detector import Detect, Detector, HealthChange, Phase
 from mainstay._core.events import publish
 from mainstay._core.forks import reset_after_fork
+from mainstay._core.health import HealthReport, HealthState, report_health
 from mainstay._core.sharing import reset_with_all
 from mainstay._core.silence import ANSWERS, longest_silence
 from mainstay._metrics.collector import Metrics, recorders_of
@@ -37,7 +37,7 @@ POLICY = "breaker"
 
 _STATES: dict[Phase, BreakerState] = {Phase.EJECTED: "open", Phase.TRIAL: "half_open"}
 
-_CONDITIONS: dict[BreakerState, HealthState] = {
+_HEALTH: dict[BreakerState, HealthState] = {
     "closed": "ok",
     "half_open": "failing",
     "open": "open",
@@ -78,7 +78,7 @@ class BreakerEngine:
         self._reset_after_fork()
         reset_after_fork(self, BreakerEngine._reset_after_fork)
         reset_with_all(self, BreakerEngine.close)
-        tell_condition(self, BreakerEngine.condition)
+        report_health(self, BreakerEngine.health)
 
     def _reset_after_fork(self) -> None:
         """Go on with a lock and a gauge of this process."""
@@ -189,14 +189,14 @@ class BreakerEngine:
         """Return the state as metrics name it."""
         return {"": self.state(self._clock.now())}
 
-    def condition(self) -> Condition:
-        """Return how it is; half open, calls may be sent, or nobody would ever find out."""
+    def health(self) -> HealthReport:
+        """Return the health; half open, calls may be sent, or nobody would ever find out."""
         now = self._clock.now()
         state, since = self.state(now), self._since
         if state == "half_open" and self._state == "open":  # which the next call will change
             since = self.detector.until
-        return Condition(
-            self.name, POLICY, _CONDITIONS[state], now - since, is_ready=state != "open"
+        return HealthReport(
+            self.name, POLICY, _HEALTH[state], now - since, is_ready=state != "open"
         )
 
     def _apply(self, change: HealthChange | None, now: float) -> BreakerChanged | None:

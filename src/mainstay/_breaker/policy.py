@@ -16,7 +16,7 @@ from mainstay._core.misuse import shows_use
 from mainstay._core.open_blocks import OpenBlocks
 from mainstay._core.sharing import Shared
 from mainstay._metrics.collector import Metrics, metrics_of
-from mainstay._metrics.pipeline import Pipe
+from mainstay._metrics.pipeline import PipelineBuilder
 from mainstay.events import BreakerState
 
 P = ParamSpec("P")
@@ -178,10 +178,10 @@ class CircuitBreaker(Shared):
         self._bound.recorder.appear()
         return wrap(self._bound, fn)
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
-        bound = attrs.evolve(self._bound, recorder=pipe.shared(self._bound.recorder))
-        return wrap(pipe.bind(bound), fn)
+        bound = attrs.evolve(self._bound, recorder=builder.shared_recorder(self._bound.recorder))
+        return wrap(builder.bind(bound), fn)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* through the breaker, without decorating it.

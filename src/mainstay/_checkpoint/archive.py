@@ -57,7 +57,8 @@ class Archive:
         """
         captured = {}
         for place, kept in places:
-            self._take_out_what_is_moved(place, kept)
+            if place.path in self._moving:
+                self._take_out_what_is_moved(place, kept)
             if len(kept) > MOST_KEPT and place.path not in self._moving:
                 there = self._saved.get(place.path, {})
                 moved = {name: each for name, each in kept.items() if there.get(name) is each}
@@ -72,8 +73,8 @@ class Archive:
         self._saved = self._captured
 
     def _take_out_what_is_moved(self, place: _Place, kept: dict[str, Json]) -> None:
-        number, moved = self._moving.get(place.path, (-1, {}))
-        if number < 0 or self._rows.is_unsaved(number):
+        number, moved = self._moving[place.path]
+        if self._rows.is_unsaved(number):
             return
         del self._moving[place.path]
         for name, cursor in moved.items():

@@ -7,15 +7,11 @@ from mainstay._checkpoint.call import BoundCheckpoint, CheckpointCall
 from mainstay._checkpoint.code import Code
 from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
 from mainstay._checkpoint.decision import OnBusy, OnCodeChange, OnComplete
-from mainstay._checkpoint.keys import RunKey, checked_key
+from mainstay._checkpoint.keys import RunKey, checked_key, checked_run_name
 from mainstay._checkpoint.schedule import Every
 from mainstay._checkpoint.settings import CheckpointSettings, Keep
 from mainstay._core.arguments import Duration
-from mainstay._core.functions import (
-    checked_name_or_none,
-    is_async_frame,
-    name_of_frame,
-)
+from mainstay._core.functions import is_async_frame, name_of_frame
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay.stores import store_of
 from mainstay.stores.base import Store
@@ -149,7 +145,7 @@ def checkpoint_run(  # noqa: PLR0913 - as `checkpointed`
         mon
         tue
     """
-    name = checked_name_or_none(name)
+    name = checked_run_name(name)
     component = name or name_of_frame(sys._getframe(1))  # noqa: SLF001 - the code around
     settings = CheckpointSettings(
         store=store_of(store), every=every, version=version, on_busy=on_busy,

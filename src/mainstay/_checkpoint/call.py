@@ -5,6 +5,7 @@ attempt fails. The loops over items, and the steps, are in `loops`.
 """
 
 import contextlib
+import functools
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -73,6 +74,7 @@ class BoundCheckpoint:
         component: What it is called.
         name: What its runs are stored under.
         fn: The function; None for a block.
+        begins: False if a run that is not there counts as one that has ended.
     """
 
     settings: CheckpointSettings
@@ -81,6 +83,7 @@ class BoundCheckpoint:
     name: str
     code: Code
     fn: Callable[..., Any] | None = None
+    begins: bool = True
 
     def begin(self, key: RunKey, arguments: bytes | None = None) -> "CheckpointCall":
         """Begin a call in its context.
@@ -187,6 +190,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
                     answer = self.sender.store.acquire(self.id, again)
                 if isinstance(answer, Acquired):
                     self.sender.release(self._lease_of(answer.record), "error", in_words(error))
+                    self._forget_phantom(answer)
             raise
 
     async def _aacquire(self) -> float | None:
@@ -203,7 +207,13 @@ class CheckpointCall(Call[CheckpointRecorder]):
                     with self._noting(error):
                         lease = self._lease_of(answer.record)
                         await self.sender.arelease(lease, "error", in_words(error))
+                        await run_in_thread(functools.partial(self._forget_phantom, answer))
             raise
+
+    def _forget_phantom(self, answer: Acquired) -> None:
+        """Forget a run that the store began and this call is not to begin."""
+        if answer.began and not self.bound.begins:
+            self.bound.settings.store.forget(self.id)
 
     def _request(self) -> Request:
         settings = self.bound.settings
@@ -229,7 +239,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         action = action_on(answer, settings.on_busy, settings.on_complete, waited=waited)
         record = answer.record
         if action == "poisoned":
-            self._tell(RunPoisoned, record, record.crashes)
+            self._publish(RunPoisoned, record, record.crashes)
             raise PoisonedRunError(self.component, self.id.key, record.crashes)
         if action == "complete":
             raise RunCompleteError(self.component, self.id.key)
@@ -240,6 +250,8 @@ class CheckpointCall(Call[CheckpointRecorder]):
             self._polls += 1
             return min(poll_wait(self._polls, answer.left), left)
         if isinstance(answer, Acquired):
+            if answer.began and not self.bound.begins:
+                raise RunCompleteError(self.component, self.id.key)
             self._run = self._opened(record, self._lease_of(record), answer.contents, answer.idle)
         if isinstance(answer, Finished):
             self._run = self._opened(record, None, answer.contents)
@@ -257,7 +269,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
     def _opened(
         self, record: Record, lease: RunLease | None, contents: Contents, idle: float = 0.0
     ) -> Run:
-        """Read what is kept for the run, and tell what is found."""
+        """Read what is kept for the run, and publish what is found."""
         settings = self.bound.settings
         label = RunId(self.component, self.id.key)
         try:
@@ -268,7 +280,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
             raise
         for problem in problems:
             self.recorder.damaged()
-            self._tell(CheckpointDamaged, record, problem)
+            self._publish(CheckpointDamaged, record, problem)
         code = self.bound.code
         saved = document or Document(code=code)
         progress = Progress(label, code, saved, steps, self._state(label, saved))
@@ -286,7 +298,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         if run.resumed:
             reason = record.exit or "error"
             self.recorder.resumed(reason, saved.seconds, idle)
-            self._tell(RunResumed, record, reason, saved.items)
+            self._publish(RunResumed, record, reason, saved.items)
         return run
 
     def _state(self, label: RunId, saved: Document) -> State:
@@ -310,7 +322,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
             return
         if choice == "raise":
             raise CodeChangedError(self.component, self.id.key, problem)
-        self._tell(CodeChanged, record, problem)
+        self._publish(CodeChanged, record, problem)
 
     def _watched(self) -> Run:
         """Return the run, watched over from now on."""
@@ -360,7 +372,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
         try:
             await self._drop_work()
         except BaseException as interrupted:
-            await self._afailed(error or interrupted)
+            await self._afailed(interrupted if error is None else error)
             raise
         if error is not None:
             await self._afailed(error)
@@ -425,7 +437,11 @@ class CheckpointCall(Call[CheckpointRecorder]):
         try:
             yield
         except Exception as unreleased:  # noqa: BLE001 - the one that propagates is the user's
-            self.note(error, str(unreleased))
+            self.note(
+                error,
+                f"the run was not released, so that others may have to wait for the end of its "
+                f"lease: {unreleased}",
+            )
 
     def _record_failure(self, error: BaseException) -> None:
         run = self._run
@@ -444,7 +460,9 @@ class CheckpointCall(Call[CheckpointRecorder]):
         if run is not None:
             signals.unwatch(run)
 
-    def _tell(self, kind: Callable[..., CheckpointEvent], record: Record, *figures: object) -> None:
+    def _publish(
+        self, kind: Callable[..., CheckpointEvent], record: Record, *figures: object
+    ) -> None:
         event = kind(self.component, self.id.key, record.attempt, *figures)
         publish(event, self.recorder.listener_failed)
 

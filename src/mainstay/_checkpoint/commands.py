@@ -10,7 +10,7 @@ from typing import Any, get_args
 import attrs
 
 from mainstay._checkpoint.copying import copy_runs
-from mainstay._checkpoint.document import Document, newest, opened, unseal
+from mainstay._checkpoint.document import Document, newest, opened, run_in_words, unseal
 from mainstay._checkpoint.shape import (
     DamagedError,
     check_arguments,
@@ -63,7 +63,7 @@ def _copy(options: argparse.Namespace) -> int:
     for run, reason in copy_runs(source, target, options.name):
         if reason:
             left += 1
-            _print(f"left run {run.key!r} of {run.name}: {reason}")
+            _print(f"left {run_in_words(run)}: {reason}")
         else:
             copied += 1
     _print(f"{counted(copied, 'run')} copied, {left} left")
@@ -202,7 +202,7 @@ def _forget(options: argparse.Namespace) -> int:
     store = _store(options)
     record, _ = _found(store, options)
     store.forget(record.run)
-    _print(f"forgot run {record.run.key!r} of {record.run.name}")
+    _print(f"forgot {run_in_words(record.run)}")
     return 0
 
 
@@ -271,7 +271,7 @@ def _described(contents: Contents) -> object:
 
 def _problems(store: Store, record: Record) -> Iterator[str]:
     """Yield what is damaged of a run, in words."""
-    of = f"run {record.run.key!r} of {record.run.name}"
+    of = run_in_words(record.run)
     try:
         contents = store.load(record.run)
     except CheckpointError as error:  # the other runs are to be looked at all the same

@@ -5,7 +5,8 @@ idempotency keys are made, and how its last attempt ended. Its next token is hig
 ones, so that a resource that remembers the highest token still refuses older ones. The number of
 attempts and the times begin again.
 
-Runs with an owner, poisoned runs, and runs that the other store already has are not copied. A run
+Runs with an owner, poisoned runs, runs that the other store already has, and those whose name and
+key it cannot hold are not copied. A run
 that changes while it is copied is removed from the other store again.
 """
 
@@ -62,7 +63,10 @@ def _copied(
         arguments=record.arguments,
         above=record.token,
     )
-    answer = target.acquire(record.run, request)
+    try:
+        answer = target.acquire(record.run, request)
+    except ValueError as error:  # of this name and key, and of no other
+        return str(error)
     if not isinstance(answer, Acquired):
         return f"there is one in {target.url} already"
     lease = RunLease(record.run, answer.record.token, answer.record.grant, _LEASE)

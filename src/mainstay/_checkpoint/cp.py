@@ -312,15 +312,15 @@ class Checkpoint(_CheckpointBase):
             >>> total
             {'letters': 9}
         """
-        asked = MapArguments(
+        arguments = MapArguments(
             fn=fn, source=source, key=key, executor=executor, ahead=ahead, ordered=ordered,
             name=name, progress=progress,
         )  # fmt: skip
-        asked.check(self._run)
-        chosen = asked.sync_executor()
+        arguments.check(self._run)
+        chosen = arguments.sync_executor()
         if self.complete:
             return iter(())
-        return results.results(self._run, asked, chosen)
+        return results.results(self._run, arguments, chosen)
 
     def step(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* once in the life of the run; later return the result that was saved.
@@ -510,12 +510,12 @@ class AsyncCheckpoint(_CheckpointBase):
             CheckpointError: As `Checkpoint.map`.
             Exception: The exception that *fn* or the executor raises.
         """
-        asked = MapArguments(
+        arguments = MapArguments(
             fn=fn, source=source, key=key, executor=executor, ahead=ahead, ordered=ordered,
             name=name, progress=progress,
         )  # fmt: skip
-        asked.check(self._run)
-        return results.AsyncResults(self._run, self._lock, asked)
+        arguments.check(self._run)
+        return results.AsyncResults(self._run, self._lock, arguments)
 
     @overload
     async def step(

@@ -106,8 +106,8 @@ def opened(sealed: bytes) -> Document:
     )
 
 
-def in_words(run: RunId) -> str:
-    """Return what a run is called where it is damaged or too full."""
+def run_in_words(run: RunId) -> str:
+    """Return a run as messages about its saved data name it."""
     return f"run {run.key!r} of {run.name}"
 
 
@@ -129,7 +129,7 @@ def newest(contents: Contents, run: RunId) -> tuple[Document | None, list[str]]:
         except DamagedError as error:
             problems.append(str(error))
     if problems:
-        raise CorruptCheckpointError(in_words(run), "; ".join(problems))
+        raise CorruptCheckpointError(run_in_words(run), "; ".join(problems))
     return None, problems
 
 

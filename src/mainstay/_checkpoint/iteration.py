@@ -152,7 +152,8 @@ class Iteration:
         Args:
             going_on: The cursors of iterations that are going on inside the item in progress.
         """
-        self.flush()
+        if self.keys:
+            self.flush()
         inner = {**self.inner, **(going_on or {})} if self.item is not NOTHING else {}
         return {
             "count": self.count,

@@ -18,7 +18,7 @@ import attrs
 
 from mainstay._checkpoint.settings import Key
 from mainstay._checkpoint.value_digest import ARGUMENTS, value_digest
-from mainstay._core.functions import name_of
+from mainstay._core.functions import checked_name_or_none, name_of
 
 _SELF = ("self", "cls")
 _QUOTED = re.compile(r"~\d+~")
@@ -201,6 +201,12 @@ def checked_key(key: object) -> str:
     if not key:
         raise ValueError("the `key` of a run must not be empty")
     return checked_text(key, "`key`")
+
+
+def checked_run_name(name: object) -> str | None:
+    """Return what runs are to be stored under; None for the name of the code."""
+    checked = checked_name_or_none(name)
+    return checked and checked_text(checked, "`name`")
 
 
 def checked_text(text: str, what: str) -> str:

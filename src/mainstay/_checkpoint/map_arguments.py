@@ -21,7 +21,7 @@ _AHEAD_PER_CPU = 4
 
 @attrs.frozen(eq=False, kw_only=True)
 class MapArguments:
-    """What a `cp.map` is asked for."""
+    """The arguments of one `cp.map`."""
 
     fn: Callable[[Any], Any]
     source: Any

@@ -11,7 +11,13 @@ from mainstay._checkpoint.code import Code, code_digest
 from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.cp import AsyncCheckpoint, Checkpoint
 from mainstay._checkpoint.decision import OnBusy, OnCodeChange, OnComplete
-from mainstay._checkpoint.keys import Arguments, RunKey, check_key, key_of_call
+from mainstay._checkpoint.keys import (
+    Arguments,
+    RunKey,
+    check_key,
+    checked_run_name,
+    key_of_call,
+)
 from mainstay._checkpoint.recovery import Recoverable, encoded_arguments, remember
 from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.schedule import Every
@@ -20,7 +26,6 @@ from mainstay._checkpoint.types import allowed_by, hints_of
 from mainstay._core.arguments import Duration, to_flag
 from mainstay._core.functions import (
     Kind,
-    checked_name_or_none,
     kind_of,
     name_of,
     without_resource,
@@ -119,9 +124,9 @@ class CheckpointedFunction:
         wrap = _wrap_async if kind is Kind.ASYNC else _wrap_sync
         wrapped = wrap(fn, arguments, functools.partial(self._begin, bound, arguments))
         if self.recoverable:
-            # If another owner has the run meanwhile, or finishes it, the run stays as it is.
+            # If another owner has the run meanwhile, or finishes or removes it, it stays as it is.
             settings = attrs.evolve(self.settings, on_busy="raise", on_complete="return")
-            again = attrs.evolve(bound, settings=settings)
+            again = attrs.evolve(bound, settings=settings, begins=False)
 
             def with_key(key: str) -> Callable[..., Any]:
                 return wrap(fn, arguments, lambda _args, _kwargs: again.begin(RunKey(key)))
@@ -168,24 +173,24 @@ class CheckpointedFunction:
 
 def _wrap_sync(fn: Callable[..., Any], arguments: Arguments, begin: Begin) -> Callable[..., Any]:
     @without_resource(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         def body(run: Run) -> Any:
             return fn(*arguments.with_checkpoint(Checkpoint(run), args), **kwargs)
 
         return run_to_end(begin(args, kwargs), body)
 
-    return call
+    return wrapper
 
 
 def _wrap_async(fn: Callable[..., Any], arguments: Arguments, begin: Begin) -> Callable[..., Any]:
     @without_resource(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         def body(run: Run) -> Any:
             return fn(*arguments.with_checkpoint(AsyncCheckpoint(run), args), **kwargs)
 
         return await arun_to_end(begin(args, kwargs), body)
 
-    return call
+    return wrapper
 
 
 @keywords_only(
@@ -304,6 +309,6 @@ def checkpointed(  # noqa: PLR0913 - the vocabulary of the policy
         ),
         key=key,
         recoverable=to_flag(recoverable, "recoverable"),
-        name=checked_name_or_none(name),
+        name=checked_run_name(name),
         metrics=metrics_of(metrics),
     )  # fmt: skip

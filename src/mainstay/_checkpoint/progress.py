@@ -127,10 +127,11 @@ class Progress:
 
         Nobody knows how many items there are inside the items to come.
         """
-        going = [each for each in self.stack if not each.closed]
-        if not going:
+        for outermost in self.stack:
+            if not outermost.closed:
+                break
+        else:
             return self.unsaved
-        outermost = going[0]
         if outermost.length is None or outermost.nests:
             return None
         done = outermost.done - len(outermost.keys)  # as `unsaved`, at the last boundary
@@ -263,12 +264,11 @@ class Progress:
 
     def _places(self) -> list[tuple[Place, dict[str, Json]]]:
         """Return where iterations are, with the cursors of those that are over there."""
-        inside = [
-            (self._place(self.stack[: depth + 1]), each.inner)
-            for depth, each in enumerate(self.stack)
-            if each.item is not NOTHING and each.inner
-        ]
-        return [(self.steps.outside, self._cursors), *inside]
+        places = [(self.steps.outside, self._cursors)]
+        for depth, each in enumerate(self.stack):
+            if each.inner and each.item is not NOTHING:
+                places.append((self._place(self.stack[: depth + 1]), each.inner))
+        return places
 
     # What a save writes.
 
@@ -282,7 +282,8 @@ class Progress:
         self._archive.capture(self._places())
         inner: dict[str, Json] = {}
         for iteration in reversed(self.stack):
-            self._flush(iteration)
+            if iteration.keys:
+                self._flush(iteration)
             inner = {iteration.name: iteration.cursor(inner)}
         migrated = self.state.migrate is None or self.state.is_known
         document = Document(

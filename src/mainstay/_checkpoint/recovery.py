@@ -14,7 +14,7 @@ from mainstay._checkpoint.document import opened_value, restored, seal
 from mainstay._checkpoint.shape import check_arguments
 from mainstay._core.arguments import to_count
 from mainstay._core.failures import counted, is_a
-from mainstay.errors import PoisonedRunError, RunBusyError
+from mainstay.errors import PoisonedRunError, RunBusyError, RunCompleteError
 from mainstay.stores import store_of
 from mainstay.stores.base import Record, RunId, Status, Store
 from mainstay.stores.selection import pages
@@ -246,11 +246,13 @@ def _done(record: Record, result: object) -> Recovered:
 
 
 def _failed(record: Record, error: Exception) -> Recovered:
-    """Return what came instead of a result; busy or poisoned, only if it is this very run."""
+    """Return what came instead of a result; it is left alone if that is about this very run."""
     run = record.run
     if is_a(error, RunBusyError) and (error.component, error.key) == (run.name, run.key):
         return _left(record, str(error))
     if is_a(error, PoisonedRunError) and (error.component, error.key) == (run.name, run.key):
         return _left(record, _too_often(error.crashes))
+    if is_a(error, RunCompleteError) and (error.component, error.key) == (run.name, run.key):
+        return _left(record, "it has ended meanwhile, and was removed")
     reason = f"it raised {type(error).__name__}"
     return Recovered(name=run.name, key=run.key, outcome="failed", reason=reason, error=error)

@@ -34,13 +34,13 @@ from mainstay._core.functions import name_of
 _LONGEST_WAIT = 0.1
 
 
-def results(run: Run, asked: MapArguments, executor: Executor) -> Iterator[Any]:
+def results(run: Run, arguments: MapArguments, executor: Executor) -> Iterator[Any]:
     """Yield the results of the items that are not done yet."""
-    spread = asked.begin(run)
+    spread = arguments.begin(run)
     if spread is None:
         return
     try:
-        source = asked.source(last_key(spread)) if spread.trusted else asked.source
+        source = arguments.source(last_key(spread)) if spread.trusted else arguments.source
         spread.measure(source)
         items = iter(source)
         spread.pass_over(items)
@@ -51,10 +51,10 @@ def results(run: Run, asked: MapArguments, executor: Executor) -> Iterator[Any]:
 
     def submit(value: Any) -> AnyFuture:
         with inside_fn_of(run):
-            return executor.submit(asked.fn, value)
+            return executor.submit(arguments.fn, value)
 
-    work = Work(spread, asked.window(spread), run.recorder, submit)
-    update, close = progressbar.bar(spread, shows=asked.progress)
+    work = Work(spread, arguments.window(spread), run.recorder, submit)
+    update, close = progressbar.bar(spread, shows=arguments.progress)
     run.work.append(work)
     work.limit = _items_to_boundary(run, work)
     try:
@@ -135,7 +135,7 @@ class AsyncResults(AsyncIterator[Any]):
 
     _run: Run
     _lock: asyncio.Lock
-    _plan: MapArguments
+    _arguments: MapArguments
     _work: Work | None = attrs.field(default=None, init=False)
     _items: AsyncIterator[Any] = attrs.field(default=None, init=False)
     _woken: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
@@ -177,13 +177,13 @@ class AsyncResults(AsyncIterator[Any]):
             self._close()
 
     async def _opened(self) -> Work:
-        run, asked = self._run, self._plan
-        spread = asked.begin(run)
+        run, arguments = self._run, self._arguments
+        spread = arguments.begin(run)
         if spread is None:
             self._finished = True
             raise StopAsyncIteration
         try:
-            source = asked.source
+            source = arguments.source
             if spread.trusted:
                 source = source(last_key(spread))
                 if inspect.isawaitable(source):
@@ -196,8 +196,8 @@ class AsyncResults(AsyncIterator[Any]):
             run.progress.abandoned(spread)
             raise
         run.iterating(spread)
-        self._update, self._close = progressbar.bar(spread, shows=asked.progress)
-        self._work = work = _work_of(run, asked, spread, self._woken)
+        self._update, self._close = progressbar.bar(spread, shows=arguments.progress)
+        self._work = work = _work_of(run, arguments, spread, self._woken)
         run.work[:] = [each for each in run.work if not each.is_settled]
         run.work.append(work)
         work.limit = _items_to_boundary(run, work)
@@ -250,22 +250,22 @@ class AsyncResults(AsyncIterator[Any]):
         await work.settled()
 
 
-def _work_of(run: Run, asked: MapArguments, spread: Spread, woken: asyncio.Event) -> Work:
+def _work_of(run: Run, arguments: MapArguments, spread: Spread, woken: asyncio.Event) -> Work:
     """Return the work of an async iteration; nothing in it holds what the loop iterates over."""
-    event_loop, executor = asyncio.get_running_loop(), asked.executor
+    event_loop, executor = asyncio.get_running_loop(), arguments.executor
 
     def submit(value: Any) -> AnyFuture:
         with inside_fn_of(run):
             if executor is not None:
-                return executor.submit(asked.fn, value)
-            return event_loop.create_task(_awaited(asked.fn, value))
+                return executor.submit(arguments.fn, value)
+            return event_loop.create_task(_awaited(arguments.fn, value))
 
     def wake_from_another_thread() -> None:
         with contextlib.suppress(RuntimeError):  # the event loop is closed, so no task waits
             event_loop.call_soon_threadsafe(woken.set)
 
     wake = woken.set if executor is None else wake_from_another_thread
-    return Work(spread, asked.window(spread), run.recorder, submit, wake)
+    return Work(spread, arguments.window(spread), run.recorder, submit, wake)
 
 
 async def _awaited(fn: Callable[[Any], Awaitable[Any]], value: Any) -> Any:

@@ -294,7 +294,7 @@ class Run:
         between = not stack or stack[-1].item is NOTHING
         return all_saved and between and not progress.steps.unsaved
 
-    # What metrics and logs say of the run.
+    # What other systems know of the run.
 
     def idempotency_key(self, item: object) -> str:
         """Return what an item, or the run itself, is known by to the rest of the world."""

@@ -158,7 +158,7 @@ class Schedule:
         due: True if the innermost iteration is to come to a boundary after this very item.
         cost: Seconds that a save takes, smoothed.
         due_at: When the watcher is to set `due`, in seconds of the system's clock.
-        alarm: Tells the watcher that `due_at` has changed.
+        alarm: Reports to the watcher that `due_at` has changed.
     """
 
     every: Every

@@ -11,7 +11,14 @@ from mainstay._checkpoint.codec import Codec
 from mainstay._checkpoint.decision import OnBusy, OnCodeChange, OnComplete
 from mainstay._checkpoint.schedule import Every, YoungDaly
 from mainstay._checkpoint.types import Allowed
-from mainstay._core.arguments import Duration, to_count, to_flag, to_seconds
+from mainstay._core.arguments import (
+    LONGEST,
+    Duration,
+    check_choice,
+    to_count,
+    to_flag,
+    to_seconds,
+)
 from mainstay._core.events import is_first, logger_of
 from mainstay.stores.base import Store
 
@@ -37,10 +44,7 @@ def _check_text(_settings: object, field: "attrs.Attribute[str]", value: object)
 
 
 def _check_choice(_settings: object, field: "attrs.Attribute[Any]", value: object) -> None:
-    accepted = get_args(field.type)
-    if value not in accepted:
-        names = " or ".join(map(repr, accepted))
-        raise ValueError(f"`{field.name}` must be {names}, not {value!r}")
+    check_choice(value, field.name, get_args(field.type))
 
 
 def _check_code_change(settings: object, field: "attrs.Attribute[Any]", value: object) -> None:
@@ -59,7 +63,7 @@ def _check_flag(_settings: object, field: "attrs.Attribute[bool]", value: object
 
 
 def _lease_seconds(lease: Duration) -> float:
-    return to_seconds(lease, "lease", zero=False)
+    return min(to_seconds(lease, "lease", zero=False), LONGEST)
 
 
 def keep_limits(keep: object) -> tuple[int | None, float | None]:

@@ -62,14 +62,23 @@ def watch(run: Stoppable) -> None:
 
 
 def unwatch(run: Stoppable) -> None:
-    """Restore what was before the first run; end now if that was requested meanwhile."""
+    """Restore what was before the first run; end now if that was requested meanwhile.
+
+    A run that was begun in the main thread may end in another one, as where a generator is closed.
+    No handler can be restored there. The one that is left ends the process, since no run goes on,
+    until the next run of the main thread restores what was before.
+    """
     if not any(each is run for each in _going_on()):
         return
     _watched[:] = [each for each in _watched if each() not in (run, None)]
-    if not _watched:
+    if _watched:
+        return
+    if threading.current_thread() is threading.main_thread():
         if _requested:
             _end()
         _restore()
+    elif _requested:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def is_requested() -> bool:

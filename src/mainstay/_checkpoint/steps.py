@@ -34,7 +34,7 @@ from zlib import crc32
 import attrs
 
 from mainstay._checkpoint.codec import Codec, Json, to_bytes
-from mainstay._checkpoint.document import in_words, opened_value, restored, seal
+from mainstay._checkpoint.document import opened_value, restored, run_in_words, seal
 from mainstay._checkpoint.scalars import TAG
 from mainstay._checkpoint.shape import MOST_INNER, DamagedError, check_cursors, check_result
 from mainstay._checkpoint.types import allowed_by, allowed_by_result
@@ -200,7 +200,7 @@ class Steps:
             place.going_on += 1
             self._going_on.add(step)
         else:
-            of = f"{_result_of(step)} of {in_words(self._run)}"
+            of = f"{_result_of(step)} of {run_in_words(self._run)}"
             step.saved = opened_value(self._results[step.number].value, of, check_result)
         return step
 
@@ -276,7 +276,7 @@ class Steps:
         number = self._next
         if number >= MOST_RESULTS:
             raise CheckpointError(
-                f"{in_words(self._run)} has saved {number} results of steps, which is the most "
+                f"{run_in_words(self._run)} has saved {number} results of steps, which is the most "
                 f"that a run can have; use another run for the rest"
             )
         self._next += 1
@@ -327,6 +327,8 @@ class Steps:
 
     def to_save(self, *, finished: bool) -> tuple[dict[int, Result], tuple[int, ...]]:
         """Return the results that a save of everything adds, and the numbers that it removes."""
+        if not (finished or self._pending or self._over):
+            return {}, ()
         pending = [*self._pending.items()]  # first: a thread that writes takes out what is saved
         gone = self._over | self._inside if finished else {*self._over}
         return {n: result for n, result in pending if n not in gone}, tuple(gone)
@@ -359,12 +361,14 @@ class Steps:
         try:
             position, use, path, name = _parts_of(slot)
         except DamagedError as error:
-            raise CorruptCheckpointError(f"a step of {in_words(self._run)}", str(error)) from None
+            raise CorruptCheckpointError(
+                f"a step of {run_in_words(self._run)}", str(error)
+            ) from None
         place = _place_at(path, places)
         self._goes_with(place, number)
         if position == _CURSORS:
             self.has_cursors = True
-            of = f"the cursors of {in_words(self._run)}"
+            of = f"the cursors of {run_in_words(self._run)}"
             place.cursors.update(opened_value(self._results[number].value, of, check_cursors))
             return
         place.saved[name, use] = number

@@ -42,7 +42,7 @@ def item_digest(key: object) -> str:
 
 
 def digest(*parts: bytes) -> str:
-    """Return 32 hexadecimal digits for some bytes, told apart by where they are split, too."""
+    """Return 32 hexadecimal digits for *parts*; other digits if they are split elsewhere."""
     state = hashlib.blake2b(digest_size=16)
     for part in parts:
         state.update(len(part).to_bytes(8, "big"))

@@ -12,7 +12,7 @@ process alive.
 
 A run is held by a weak reference. If an exception of a signal handler interrupts the end of a run,
 nothing else ends it; then the thread learns that the run is gone, and releases it as the run itself
-would have done.
+would have done. It also tries once more to release a run that the store did not release.
 
 A signal handler may interrupt any of this code, and use runs itself. So it shares with that code
 only a queue, a dict and a deque, whose operations are atomic, and a lock that its thread may hold
@@ -47,7 +47,10 @@ _AFTER_FAILURE = 1 / 8
 _MANY = 64
 """What is noted for later beyond this, and is out of date, is thrown away before its time."""
 
-_DROPPED = "its code was left without an end, as by an exception of a signal handler"
+_DROPPED = (
+    "it ended while the store could not be told, or was cut short by an exception of a signal "
+    "handler"
+)
 
 
 class Renewable(Protocol):
@@ -165,13 +168,13 @@ class Watcher:
 
     def _watch(self) -> None:
         while self._goes_on():
-            self._take_in()
+            self._collect_news()
             self._until = until = self._heap[0][0] if self._heap else math.inf
             if self._news:  # noted before `_until` was there to be seen
                 continue
             if self._woken(until):
                 self._release_dropped()
-            self._take_in()
+            self._collect_news()
             self._act(monotonic())
 
     def _goes_on(self) -> bool:
@@ -199,7 +202,7 @@ class Watcher:
         except queue.Empty:
             return dropped
 
-    def _take_in(self) -> None:
+    def _collect_news(self) -> None:
         while self._news:
             at, watched, save = self._news.popleft()
             heapq.heappush(self._heap, (at, next(self._numbers), watched, save))
@@ -270,7 +273,7 @@ class Watcher:
             self._store.release(lease, "error", _DROPPED)
         except Exception as error:  # noqa: BLE001 - as above
             logger_of("checkpoint").warning(
-                "%s: a run that its code has left is not released, so that others have to wait for "
+                "%s: a run that has ended here is not released, so that others have to wait for "
                 "the end of its lease: %s",
                 lease.run.name,
                 in_words(error),

@@ -17,6 +17,7 @@ import attrs
 from mainstay._checkpoint.spread import Item, Spread
 from mainstay._checkpoint.window import Window
 from mainstay._core.failures import leave_note
+from mainstay._core.threads import retrieve_exception
 from mainstay._metrics.checkpoint import CheckpointRecorder
 
 AnyFuture: TypeAlias = "Future[Any] | asyncio.Future[Any]"
@@ -124,9 +125,11 @@ class Work:
         """
         self.window.take(position)
         item, future = self._begun.pop(position)
-        try:
-            result = future.result()
-        except BaseException as error:  # noqa: BLE001 - which is raised again
+        try:  # `result` of a concurrent future loses exceptions that are false
+            error = future.exception()
+        except BaseException as cancelled:  # noqa: BLE001 - which is raised again
+            error = cancelled
+        if error is not None:
             self._recorder.items("failed", 1)
             text = (
                 f"raised for item {position} of iteration {self.spread.name!r}, with the key "
@@ -134,9 +137,9 @@ class Work:
                 f"`fn`, items and results"
             )
             leave_note(error, f"mainstay.checkpoint {self.spread.run.name}", text)
-            raise no_end(error)  # noqa: B904 - the same one, but for two
+            raise no_end(error)
         self.spread.enter(item)
-        return result
+        return future.result()
 
     # The end.
 
@@ -154,7 +157,7 @@ class Work:
             future.cancel()
             if isinstance(future, asyncio.Future):
                 self._tasks.add(future)
-                future.add_done_callback(_look_at)
+                future.add_done_callback(retrieve_exception)
 
     async def settled(self) -> None:
         """Wait until tasks that were cancelled have ended, cancelled or not."""
@@ -171,14 +174,8 @@ class Work:
 
 def no_end(error: BaseException) -> BaseException:
     """Return *error*, or an error around it if *error* would silently end the loop."""
-    if not isinstance(error, StopIteration | StopAsyncIteration):
+    if not issubclass(type(error), StopIteration | StopAsyncIteration):
         return error
     around = RuntimeError(f"{type(error).__name__} was raised, which would end the loop")
     around.__cause__ = error
     return around
-
-
-def _look_at(task: "asyncio.Future[Any]") -> None:
-    """Read the exception of a dropped task, so that asyncio does not warn about it."""
-    if not task.cancelled():
-        task.exception()

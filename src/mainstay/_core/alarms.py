@@ -18,6 +18,7 @@ import threading
 import weakref
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
+from contextvars import Context
 from itertools import count
 from typing import Protocol
 
@@ -44,6 +45,7 @@ class Alarms:
 
     __slots__ = (
         "__weakref__",
+        "_context",
         "_ended",
         "_numbers",
         "_old",
@@ -59,6 +61,7 @@ class Alarms:
         self._old: list[tuple[float, int, Waiting]] = []
         self._numbers = count()
         self._ended = 0  # of the old ones
+        self._context = Context()  # nobody's: it would keep alive what a call has in its own
         self._timer: TimerHandle | None = None
         self._set_for = math.inf
 
@@ -90,7 +93,8 @@ class Alarms:
     def _set(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_later(max(0.0, due - monotonic()), self._go_off)
+        seconds = max(0.0, due - monotonic())
+        self._timer = self.loop.call_later(seconds, self._go_off, context=self._context)
         self._set_for = due
 
     def _go_off(self) -> None:

@@ -1,11 +1,15 @@
-"""Checks of arguments that all policies share: counts, numbers, shares, flags and durations."""
+"""Checks of arguments that all policies share: numbers, durations, flags and choices."""
 
 import math
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TypeAlias
 
 Duration: TypeAlias = float | timedelta
 """Seconds (`float` or `int`) or a `timedelta`."""
+
+LONGEST = 1e9
+"""The longest limit of time that is passed on to sockets and stores, in seconds: 31 years."""
 
 
 def to_count(value: object, parameter: str) -> int:
@@ -80,7 +84,7 @@ def to_seconds(value: object, parameter: str, *, zero: bool = True) -> float:
     Args:
         value: Seconds or a `timedelta`. Finite, not negative.
         parameter: The name that the error messages use.
-        zero: Whether 0 is a sensible value.
+        zero: True if 0 is allowed.
 
     Raises:
         TypeError: If *value* is neither a number nor a `timedelta`.
@@ -98,5 +102,35 @@ def to_seconds(value: object, parameter: str, *, zero: bool = True) -> float:
     return seconds
 
 
+def to_limit(value: object, parameter: str) -> float | None:
+    """Return a limit of time in seconds, above 0; None for no limit.
+
+    That is `LONGEST` for whatever is longer, and comes to the same.
+
+    Raises:
+        TypeError: If *value* is not a number, a `timedelta` or None.
+        ValueError: If *value* is NaN, infinite, or not above 0.
+    """
+    return None if value is None else min(to_seconds(value, parameter, zero=False), LONGEST)
+
+
+def check_choice(value: object, parameter: str, choices: Sequence[object]) -> None:
+    """Raise unless *value* is one of *choices*.
+
+    Raises:
+        ValueError: If it is none of them.
+    """
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise ValueError(f"`{parameter}` must be {', '.join(others)} or {last}, not {value!r}")
+
+
+def kind_in_words(value: object) -> str:
+    """Return what a message calls a value that may be, or contain, an address with a password."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return f"an object of type {type(value).__name__}"
+
+
 class DefaultInt(int):
-    """A default that is told from the same number written by the caller."""
+    """A default that can be distinguished from the same number given by the caller."""

@@ -4,7 +4,7 @@ Each policy has a subclass, such as `RetryCall`, with what only that policy need
 hold for all of them are here:
 
 1. A call records where its context says, else where its policy does (`recorder_in`).
-2. A call that begins with no time left ends as "timeout" before anything is called, and is told.
+2. A call that begins with no time left ends as "timeout" before anything is called.
 3. The time left is that of the policy's own limit or of the deadline, whichever is shorter.
 4. `on` is called behind a guard: if it raises, or returns an invalid verdict, the verdict is
    `PREDICATE_ERROR`. The user's own exception is raised with a note that says so, and the note is
@@ -12,7 +12,7 @@ hold for all of them are here:
 5. An exception that `on` does not match is logged at DEBUG, the first of each class at INFO.
 6. A cancellation by a deadline around the call ends it as "timeout", any other as "cancelled";
    it goes through unchanged.
-7. An end is recorded once, before it is told.
+7. An end is recorded once, before its event is published.
 """
 
 import inspect
@@ -124,12 +124,12 @@ class Call(Generic[R]):
 
     # The verdict of `on`.
 
-    def ask(self, judge: Judge, error: Exception) -> Any:
+    def ask(self, judge: Judge, error: Exception, parameter: str = "on") -> Any:
         """Return what `on` answers about *error*; `PREDICATE_ERROR` where it raises."""
         try:
             return judge(error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
-            return self.predicate_failed(error, f"`on` raised {described(broken)}")
+            return self.predicate_failed(error, f"`{parameter}` raised {described(broken)}")
 
     async def aask(self, judge: Judge, error: Exception) -> Any:
         """As `ask`, where the answer may have to be awaited."""
@@ -141,13 +141,7 @@ class Call(Generic[R]):
 
     def predicate_failed(self, error: Exception, what: str) -> object:
         """Leave a note that `on` could not judge the user's exception, and log that once."""
-        self.recorder.hook_failed("predicate")
-        said = f"{what}, so the exception counts as not matched"
-        self.note(error, said)
-        name = class_name(error)
-        if is_first(self.policy, self.component, "predicate", name):
-            logger_of(self.policy).warning("%s: for %s %s", self.component, name, said)
-        return PREDICATE_ERROR
+        return predicate_failed(self.recorder, self.policy, self.component, error, what)
 
     def hook_failed(self, hook: str, broken: Exception) -> None:
         """Record that another parameter of the user's raised, as `on` may; log each class once.
@@ -201,7 +195,7 @@ class Call(Generic[R]):
             self.end("cancelled", attempts)
 
     def give_up(self, reason: str, error: Exception, outcome: str, *, attempts: int) -> None:
-        """Record and tell that the call ends with *error*."""
+        """Record that the call ends with *error*, and publish that or log it."""
         self.recorder.gave_up(reason)
         self.end(outcome, max(attempts, 1))
         level = logging.DEBUG if reason == "not_retryable" else logging.WARNING
@@ -218,12 +212,19 @@ class Call(Generic[R]):
         return None
 
 
+def predicate_failed(
+    recorder: CallRecorder, policy: str, component: str, error: Exception, what: str
+) -> object:
+    """Leave a note that the `on` of a policy could not judge *error*, and log that once."""
+    recorder.hook_failed("predicate")
+    said = f"{what}, so the exception counts as not matched"
+    leave_note(error, f"mainstay.{policy} {component}", said)
+    name = class_name(error)
+    if is_first(policy, component, "predicate", name):
+        logger_of(policy).warning("%s: for %s %s", component, name, said)
+    return PREDICATE_ERROR
+
+
 def _is_interruption(error: BaseException, last: Exception | None) -> bool:
     interrupts = sys.modules.get("mainstay._core.interrupts")  # not loaded, no deadline interrupts
     return interrupts is not None and interrupts.is_interruption(error, last)
-
-
-def close_coroutine(value: object) -> None:
-    """Close a coroutine that nobody will await, so that Python does not warn about it."""
-    if inspect.iscoroutine(value):
-        value.close()

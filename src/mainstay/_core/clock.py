@@ -37,7 +37,7 @@ class Bell(Protocol):
         ...
 
     def wait(self, seconds: float, /) -> bool:
-        """Block for at most *seconds*, which may be infinite; say whether it was rung."""
+        """Block for at most *seconds*, which may be infinite; return True if it was rung."""
         ...
 
     def working(self, thread: int, /) -> None:

@@ -11,13 +11,13 @@ one around it. The rules:
 3. Each entry keeps what it set itself; what a call sees (`CallContext`) is computed from those
    that are in force, outermost first. A deadline goes on by the clock that a block inside sets,
    and by its own again after it.
-4. An ending makes things only plainer, and a deadline only later. So a policy's short path may ask
+4. An ending makes things only plainer, and a deadline only later. So a policy's fast path may ask
    the innermost entry without asking what is over:
 
     started = monotonic()
     here = block_context()
     if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
-        ...  # the long path, which calls `current_context`
+        ...  # the slow path, which calls `current_context`
 
    An entry is plain where the clock is the system's and the metrics are the policy's own: then a
    healthy call needs nothing of it but that the deadline is not over.
@@ -219,10 +219,10 @@ class DeadlineEntry(Entry):
         return CallContext(context.clock, until, context.metrics, context.priority)
 
 
-class ToldDeadline:
+class CallDeadline:
     """The deadline of one call, without a block: in force as long as the call keeps it.
 
-    For the short path, in plain *outer*.
+    For the fast path, in plain *outer*.
 
     Args:
         outer: The entry around the call.

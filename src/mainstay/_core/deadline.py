@@ -158,7 +158,9 @@ class deadline:  # noqa: N801 - used like a function, and a class because each c
         entry = end_interrupting(self, kind)
         if entry is not None:
             name = name_of_frame(sys._getframe(1))  # noqa: SLF001 - the code around the block
-            raise DeadlineExpiredError(name, self._seconds) from (entry.cause or error)
+            raise DeadlineExpiredError(name, self._seconds) from (
+                error if entry.cause is None else entry.cause
+            )
         done: Awaitable[None] = (_interrupts or _load_interrupts()).DONE
         return done
 

@@ -343,7 +343,7 @@ class Detector:
         if self.phase is Phase.EJECTED:
             return None
         if self.phase is Phase.TRIAL:
-            self._lengthen(now, chance)
+            self.lengthen(now, chance)
             return HealthChange.TRIAL_FAILED
         return self._add_bad(self._failures, None, now)
 
@@ -362,7 +362,7 @@ class Detector:
         if generation != self.generation or self.phase is Phase.EJECTED or not too_long:
             return None
         if self.phase is Phase.TRIAL:
-            self._lengthen(now, chance)
+            self.lengthen(now, chance)
             return HealthChange.TRIAL_FAILED
         if not self._silence.counts(began, now, longest):
             return None
@@ -404,7 +404,7 @@ class Detector:
         self.failing_since = None
         self.ejected_at = now
         self.generation += 1
-        self._lengthen(now, chance)
+        self.lengthen(now, chance)
         return max(0.0, now - began)  # another thread may have read the clock later, and come first
 
     def keep_failing(self, cause: Cause) -> None:
@@ -438,7 +438,7 @@ class Detector:
         """End a trial whose lease is over; return True if there was one."""
         if self.phase is not Phase.TRIAL or now < self.until:
             return False
-        self._lengthen(self.until, chance)
+        self.lengthen(self.until, chance)
         return True
 
     def readmit(self, now: float) -> None:
@@ -455,11 +455,8 @@ class Detector:
         self._newest = -math.inf
         self.passed = 0
 
-    def postpone(self, now: float, chance: float) -> None:
-        """Make an ejection longer, as a failed trial does."""
-        self._lengthen(now, chance)
-
-    def _lengthen(self, now: float, chance: float) -> None:
+    def lengthen(self, now: float, chance: float) -> None:
+        """Begin an ejection of the next level: at an ejection, and at a failed trial."""
         now = self._at(now)
         doublings = min(self.level, _MOST_DOUBLINGS)
         self._span = min(self.detect.max_eject, self.detect.eject_for * 2.0**doublings)

@@ -4,11 +4,14 @@ A listener can neither break nor change a call: its exceptions are swallowed, an
 recorder of the policy.
 """
 
+import contextlib
 import functools
 import logging
+import sys
+import traceback
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -106,16 +109,29 @@ def checked_listener(fn: Listener) -> Listener:
     return fn
 
 
+class _GuardedLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose handlers cannot break a call."""
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log a line; what a handler raises is printed, as `logging` prints what its own raise."""
+        try:
+            super().log(level, msg, *args, stacklevel=2, **kwargs)
+        except Exception:  # noqa: BLE001 - the handlers are the user's
+            if logging.raiseExceptions and sys.stderr:
+                with contextlib.suppress(Exception):  # a stream that is closed
+                    traceback.print_exc()
+
+
 @functools.cache
-def logger_of(policy: str) -> logging.Logger:
+def logger_of(policy: str) -> _GuardedLogger:
     """Return the logger of a kind of policy, as "mainstay.retry"."""
     logger = logging.getLogger(f"mainstay.{policy}")
     logger.addFilter(_in_one_line)
-    return logger
+    return _GuardedLogger(logger, None)
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:
-    """Escape what a name, or whatever else is put into a line, would tell a terminal."""
+    """Escape what a name, or whatever else is put into a line, would command a terminal to do."""
     if isinstance(record.args, tuple):
         record.args = tuple(
             printable(str(each)) if isinstance(each, str | BaseException) else each
@@ -146,7 +162,7 @@ def forget_firsts() -> None:
 
 def is_observed(policy: str, level: int) -> bool:
     """True if an event of *level* would reach anybody; making one that does not is a waste."""
-    return bool(_listeners) or logger_of(policy).isEnabledFor(level)
+    return bool(_listeners) or logger_of(policy).logger.isEnabledFor(level)
 
 
 def publish(event: Event, listener_failed: ListenerFailed) -> None:
@@ -157,17 +173,18 @@ def publish(event: Event, listener_failed: ListenerFailed) -> None:
         listener_failed: Called with each listener that raised, and its exception.
     """
     if event.level:
-        tell(_log, event, listener_failed)
+        notify(_log, event, listener_failed)
     for listener in values_now(_listeners):
-        tell(listener, event, listener_failed)
+        notify(listener, event, listener_failed)
 
 
 def _log(event: Event) -> None:
-    # Records must keep no exception alive: they get words.
-    logger_of(event.policy).log(event.level, "%s", str(event))
+    # Records must keep no exception alive: they get words. A handler that raises counts as a
+    # listener that does.
+    logger_of(event.policy).logger.log(event.level, "%s", str(event))
 
 
-def tell(listener: Listener, event: Event, listener_failed: ListenerFailed) -> None:
+def notify(listener: Listener, event: Event, listener_failed: ListenerFailed) -> None:
     """Pass *event* to one listener; its exceptions are swallowed.
 
     A listener or log handler that uses a policy may cause events itself. These are not passed to a

@@ -19,6 +19,7 @@ import attrs
 
 from mainstay._core.functions import (
     Kind,
+    close_coroutine,
     is_async,
     is_async_hook,
     is_awaitable,
@@ -93,6 +94,7 @@ def judge_of(on: object, parameter: str = "on") -> Judge:
         raise TypeError(
             f"`{parameter}` must be an exception class, a tuple of them, or a predicate, not {on!r}"
         )
+    _check_no_strategy(on, parameter, "exception classes, or a predicate that takes an exception")
     if kind_of(on) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
         raise TypeError(
             f"`{parameter}` must return its verdict, and the generator {name_of(on)} does not"
@@ -150,6 +152,7 @@ def checked_on_result(
         return None
     if not callable(on_result):
         raise TypeError(f"`on_result` must take a result and return a bool, not {on_result!r}")
+    _check_no_strategy(on_result, "on_result", "a function that takes a result")
     if kind_of(on_result) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
         raise TypeError(
             f"`on_result` must return its answer, but {name_of(on_result)} is a generator, which "
@@ -168,8 +171,7 @@ def is_refused(on_result: Callable[[Any], object], value: object) -> bool:
     """
     answer = on_result(value)
     if is_awaitable(answer):
-        if inspect.iscoroutine(answer):
-            answer.close()
+        close_coroutine(answer)
         raise TypeError("`on_result` must return a bool, not an awaitable")
     return bool(answer)
 
@@ -194,6 +196,15 @@ def _check_class(each: object, parameter: str) -> None:
         raise TypeError(
             f"`{parameter}` takes classes below Exception, not {each.__name__}: exceptions such as "
             f"KeyboardInterrupt and CancelledError are never failures"
+        )
+
+
+def _check_no_strategy(given: object, parameter: str, instead: str) -> None:
+    """Raise if *given* is of tenacity, which calls it with the state of a retry: it errs here."""
+    if any(str(each.__module__).startswith("tenacity.") for each in type(given).__mro__):
+        raise TypeError(
+            f"`{parameter}` takes no strategy of tenacity here, as {type(given).__name__} is; give "
+            f"{instead}"
         )
 
 
@@ -324,7 +335,7 @@ def leave_note(
 ) -> None:
     """Leave the note "*owner*: *text*" on *error*, in place of an earlier one of that owner.
 
-    *kind* makes the note of its text, where that is to be told from others.
+    *kind* makes the note of its text, if the note has to be recognized later.
 
     An exception that refuses notes is left as it is: a note is never worth an error.
     """
@@ -333,6 +344,13 @@ def leave_note(
         notes = getattr(error, "__notes__", [])
         error.__notes__ = [n for n in notes if not str(n).startswith(start)]
         error.add_note(kind(start + text))
+
+
+CAUSE: Any = BaseException.__dict__["__cause__"]
+CONTEXT: Any = BaseException.__dict__["__context__"]
+_EXCEPTIONS: Any = BaseExceptionGroup.__dict__["exceptions"]
+"""What Python itself keeps of an exception: to read and set it so never asks a class of the user's,
+which may refuse, as a frozen dataclass does."""
 
 
 def is_a(error: BaseException | None, kind: type[_Error]) -> "TypeIs[_Error]":
@@ -344,7 +362,7 @@ def leaves_of(error: BaseException) -> list[BaseException]:
     """Return what a group holds, down to what is no group; a `NoMemberError` is none of them."""
     if not is_a(error, BaseExceptionGroup) or is_a(error, RejectedError):
         return [error]
-    return [leaf for each in error.exceptions for leaf in leaves_of(each)]
+    return [leaf for each in _EXCEPTIONS.__get__(error) for leaf in leaves_of(each)]
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -352,7 +370,11 @@ def is_refusal(error: BaseException) -> bool:
 
     A breaker or a member around the call learns nothing from it.
     """
-    return all(issubclass(type(leaf), RejectedError) for leaf in leaves_of(error))
+    kind = type(error)
+    return issubclass(kind, RejectedError) or (
+        issubclass(kind, BaseExceptionGroup)
+        and all(issubclass(type(leaf), RejectedError) for leaf in leaves_of(error))
+    )
 
 
 def described(value: object) -> str:
@@ -377,13 +399,13 @@ def in_words(error: BaseException, longest: int = _LONGEST) -> str:
     """Return the class and message of an exception, or its class's name where the message raises.
 
     Returns:
-        At most *longest* characters that can be written anywhere.
+        At most *longest* characters of the message, all of which can be written anywhere.
     """
     text = class_name(error)
     with contextlib.suppress(Exception):  # a user's __str__ may raise anything
         said = str(error)
-        text = f"{text}: {said}" if said else text
-    return text[:longest].encode("utf-8", "backslashreplace").decode()
+        text = f"{text}: {said[:longest]}" if said else text
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def printable(text: str, *, in_json: bool = False) -> str:

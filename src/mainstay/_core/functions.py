@@ -11,8 +11,8 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
-from types import FrameType, FunctionType, MethodType, NoneType
-from typing import TYPE_CHECKING, Any
+from types import CodeType, FrameType, FunctionType, GeneratorType, MethodType, NoneType
+from typing import TYPE_CHECKING, Any, cast
 
 from mainstay.errors import UnsupportedLoopError
 
@@ -46,13 +46,25 @@ def kind_of(fn: Callable[..., Any]) -> Kind:
     fn = _unwrap_partial(fn)
     # A plain function has no `__call__` of its own; to look at it would double the time.
     for candidate in (fn,) if type(fn) is FunctionType else (fn, type(fn).__call__):
-        if inspect.iscoroutinefunction(candidate):
+        if inspect.iscoroutinefunction(candidate) or _makes_awaitables(candidate):
             return Kind.ASYNC
         if inspect.isasyncgenfunction(candidate):
             return Kind.ASYNC_GENERATOR
         if inspect.isgeneratorfunction(candidate):
             return Kind.GENERATOR
     return Kind.SYNC
+
+
+def _makes_awaitables(fn: Any) -> bool:
+    """True for what is async by a mark: of `types.coroutine`, or of asyncio before Python 3.13.
+
+    The second is on stand-ins for async functions that `create_autospec` makes, among others.
+    """
+    code = getattr(fn, "__code__", None)
+    if isinstance(code, CodeType) and code.co_flags & inspect.CO_ITERABLE_COROUTINE:
+        return True
+    asyncio = sys.modules.get("asyncio") if sys.version_info < (3, 13) else None
+    return asyncio is not None and asyncio.iscoroutinefunction(fn)
 
 
 def is_async(fn: Callable[..., Any]) -> bool:
@@ -237,7 +249,12 @@ def name_of_frame(frame: FrameType) -> str:
 def is_awaitable(value: object) -> bool:
     """True if *value* is there to be awaited: a coroutine, a future, a call of a client."""
     kind = type(value)  # usually a plain value; a failing attribute look-up is slow
-    return kind not in _PLAIN and getattr(kind, "__await__", None) is not None
+    if kind in _PLAIN:
+        return False
+    if kind is GeneratorType:  # one of `types.coroutine` can be awaited
+        made: GeneratorType[Any, Any, Any] = cast("Any", value)
+        return bool(made.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE)
+    return getattr(kind, "__await__", None) is not None
 
 
 def refused_awaitable(fn: object, value: object) -> TypeError:
@@ -250,15 +267,21 @@ def refused_awaitable(fn: object, value: object) -> TypeError:
         fn: The function, or its name.
         value: The awaitable.
     """
-    what = f"something to await, a {type(value).__name__}"
-    if inspect.iscoroutine(value):
-        value.close()
-        what = "a coroutine"
+    kind = type(value).__name__
+    what = "a coroutine" if close_coroutine(value) else f"something to await, a {kind}"
     who = fn if isinstance(fn, str) else name_of(fn)
     return TypeError(
         f"{who} is not an async function, but returned {what}; decorate the async function "
         f"itself, or an `async def` that awaits it"
     )
+
+
+def close_coroutine(value: object) -> bool:
+    """Close a coroutine that nobody will await, so that Python does not warn; True if it is one."""
+    if inspect.iscoroutine(value):
+        value.close()
+        return True
+    return False
 
 
 def running_loop() -> "AbstractEventLoop | None":
@@ -309,7 +332,7 @@ def _is_method_of(fn: Callable[..., Any], cls: type) -> bool:
 def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
         return [*inspect.signature(fn).parameters.values()]
-    except (TypeError, ValueError):  # a builtin that does not tell
+    except (TypeError, ValueError):  # a builtin without a signature
         return []
 
 
@@ -317,7 +340,7 @@ def _parameters_of(fn: Callable[..., Any]) -> tuple[inspect.Signature | None, in
     """Return the signature of a function, and the place of the parameter for a resource."""
     try:
         signature = inspect.signature(fn)
-    except (TypeError, ValueError):  # a builtin that does not tell
+    except (TypeError, ValueError):  # a builtin without a signature
         return None, 0
     parameters = [*signature.parameters.values()]
     place = int(bool(parameters) and parameters[0].name in {"self", "cls"})

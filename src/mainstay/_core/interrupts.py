@@ -134,7 +134,7 @@ def begin_limited(
     until: float,
     block: "Callable[[], object] | None" = None,
 ) -> InterruptingEntry:
-    """Have *task* cancelled at *until*, on the short path: by the system's clock, in plain *outer*.
+    """Have *task* cancelled at *until*, on the fast path: by the system's clock, in plain *outer*.
 
     Args:
         task: What is cancelled: the task that runs here.
@@ -143,7 +143,7 @@ def begin_limited(
         block: Returns the block; None where it is the task itself that is limited.
 
     Returns:
-        The entry. It is to be ended, and then asked whether `is_left_by` what ended it.
+        The entry. The caller ends it, and then asks `is_left_by` about the exception that came.
     """
     entry = InterruptingEntry(block or ref(task), outer, until, task)
     if outer is not None and outer.deadline < until:
@@ -167,7 +167,8 @@ def is_interruption(error: BaseException, last: Exception | None = None) -> bool
     found = False
     while entry is not None:
         if isinstance(entry, InterruptingEntry) and entry.fired and entry.block() is not None:
-            entry.cause = entry.cause or last
+            if entry.cause is None:
+                entry.cause = last
             found = True
         entry = entry.outer
     return found
@@ -227,7 +228,7 @@ class TaskTimeout:
             self._task.cancel()
 
     def stop(self, error: BaseException | None) -> bool:
-        """End the timeout; say whether *error*, raised meanwhile, is the cancellation it made."""
+        """End the timeout; return True if *error*, raised meanwhile, is its own cancellation."""
         self._stopped = True
         self._timer.cancel()
         if not self._fired:

@@ -38,7 +38,6 @@ class Layer:
         attempt_timeout: The time after which a call of the inside is interrupted.
         interrupts: True if *timeout* ends the call, whatever runs.
         leaves: True if the caller stops waiting at the end of an outer time limit.
-        tells: True if *timeout* is a deadline for the policies inside.
         places: The number of bulkhead places that a call holds.
         once: True if the policy does not repeat a call that an inner retry has given up.
         stops: True if a strategy of the user's ends the call, of which nothing is known.
@@ -56,7 +55,6 @@ class Layer:
     attempt_timeout: float = math.inf
     interrupts: bool = False
     leaves: bool = False
-    tells: bool = False
     places: int = 0
     once: bool = False
     stops: bool = False
@@ -67,7 +65,7 @@ class Layer:
         return f"{self.kind} {self.component}"
 
     def misses(self, error: type[Exception]) -> bool:
-        """True if it is known not to look at exceptions of a class."""
+        """True if `on` is known not to match exceptions of a class."""
         return self.classes is not None and not issubclass(error, self.classes)
 
 

@@ -22,8 +22,8 @@ NO_FILES: Positions = {}
 File = io.IOBase.__mro__[1]
 """The base of all files: not the abstract class, since this one is asked at every call."""
 
-is_file: Callable[[object], bool] = File.__instancecheck__
-"""True for a file."""
+is_file_type: Callable[[type], bool] = File.__subclasscheck__
+"""True for the type of a file: to ask an argument itself would load what it stands for, if lazy."""
 
 NO_FILE = frozenset((NoneType, bool, int, float, str, bytes, tuple, list, dict))
 """The types of most arguments: to find them here takes less than to ask whether they are a file."""
@@ -36,14 +36,14 @@ def has_one_shot(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """True if there may be an argument that copies of a call cannot share."""
     for value in (*args, *kwargs.values()) if kwargs else args:
         kind = type(value)
-        if kind not in NO_FILE and (kind in _GENERATED or isinstance(value, File)):
+        if kind not in NO_FILE and (kind in _GENERATED or is_file_type(kind)):
             return True
     return False
 
 
 def positions_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Positions:
     """Return where the files among the arguments stand."""
-    files = [*filter(is_file, args), *filter(is_file, kwargs.values())]
+    files = [each for each in (*args, *kwargs.values()) if is_file_type(type(each))]
     return {id(file): _position(file) for file in files} if files else NO_FILES
 
 
@@ -67,7 +67,9 @@ def used_up(
     if not has_one_shot(args, kwargs):
         return None
     for name, value in _named(fn, args, kwargs, before):
-        what = _begun(value) or (is_file(value) and _moved(value, positions.get(id(value))))
+        what = _begun(value) or (
+            is_file_type(type(value)) and _moved(value, positions.get(id(value)))
+        )
         if what:
             return f"argument {name}, {what}, is used up; {_INSTEAD}"
     return None
@@ -89,7 +91,7 @@ def check_shareable(
     """
     for name, value in _named(fn, args, kwargs, before):
         what = _GENERATED_WORDS.get(type(value)) or (
-            is_file(value) and _is_read(value) and "a file"
+            is_file_type(type(value)) and _is_read(value) and "a file"
         )
         if what:
             raise ValueError(
@@ -111,7 +113,7 @@ def _named(
     """Return the names and values that may be of one use, but for the self of a method."""
     for place, value in enumerate(args):
         own = place == 0 and hasattr(type(value), getattr(fn, "__name__", ""))  # the self of fn
-        if type(value) in _GENERATED or (is_file(value) and not own):
+        if type(value) in _GENERATED or (is_file_type(type(value)) and not own):
             yield _name_at(fn, place + before), value
     for key, value in kwargs.items():
         yield f"`{key}`", value

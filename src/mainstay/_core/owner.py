@@ -25,7 +25,7 @@ _PROC = Path("/proc")
 
 @attrs.frozen
 class Owner:
-    """A process, told from every other one on this machine, before and after.
+    """A process, distinguished from every other one on this machine, earlier and later ones too.
 
     Attributes:
         boot: The boot of the machine, empty where the system does not tell.

@@ -34,6 +34,6 @@ def reset_with_all(owner: T, reset: Callable[[T], object]) -> None:
 
 
 def reset_all() -> None:
-    """Have everything in the process that remembers calls be as if just made: for tests."""
+    """Reset everything in the process that remembers calls: for tests."""
     for owner, reset in tuple(_owners.items()):
         reset(owner)

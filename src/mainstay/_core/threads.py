@@ -3,11 +3,14 @@
 import contextvars
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from mainstay._core.clock import Clock
+
+if TYPE_CHECKING:
+    import asyncio
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -157,5 +160,11 @@ async def to_its_end(call: Awaitable[V], on_cancel: Callable[[], object] | None 
                 on_cancel()
     if cancelled is None:
         return future.result()
-    future.exception()  # looked at, so that asyncio does not complain; the cancellation goes on
+    retrieve_exception(future)
     raise cancelled
+
+
+def retrieve_exception(future: "asyncio.Future[Any]") -> None:
+    """Read the exception of a future that nobody waits for, so that asyncio does not log it."""
+    if not future.cancelled():
+        future.exception()

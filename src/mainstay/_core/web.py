@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
+from mainstay._core.arguments import LONGEST, kind_in_words
 from mainstay._core.clock import monotonic
 from mainstay._core.failures import printable
 from mainstay._core.version import VERSION
@@ -103,7 +104,7 @@ def web_address(url: object, parameter: str) -> WebAddress:
         ValueError: If it is no URL of HTTP or HTTPS with a host.
     """
     if not isinstance(url, str):
-        raise TypeError(f"`{parameter}` must be a str, not an object of type {type(url).__name__}")
+        raise TypeError(f"`{parameter}` must be a str, not {kind_in_words(url)}")
     try:
         parts = urlsplit(url)
         scheme, host, port = parts.scheme, parts.hostname or "", parts.port
@@ -155,8 +156,7 @@ def checked_headers(headers: object, address: WebAddress) -> dict[str, str]:
     """
     if headers is not None and not isinstance(headers, Mapping):
         raise TypeError(
-            f"`headers` must be a mapping of names to values, or None, not an object of type "
-            f"{type(headers).__name__}"
+            f"`headers` must be a mapping of names to values, or None, not {kind_in_words(headers)}"
         )
     checked = {} if address.login is None else {"authorization": address.login}
     for name, value in (headers or {}).items():
@@ -190,7 +190,7 @@ def fetch(
     Raises:
         WebError: If there is no answer.
     """
-    until = monotonic() + seconds
+    until = monotonic() + min(seconds, LONGEST)
     try:
         with closing(_connected(address, until)) as connection:
             pieces = _Pieces(connection, until)

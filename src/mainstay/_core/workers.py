@@ -1,13 +1,14 @@
-"""`WorkerPool`: daemon threads for calls that callers may abandon: copies, timed calls.
+"""`WorkerPool`: daemon threads for calls that callers may abandon: copies, timed calls, stores.
 
 The threads are daemon threads of the policy's own. Daemon threads, because a call that hangs must
 not keep the process alive, which the threads of `concurrent.futures` do. Their own, because calls
 that hang would starve everybody who shares them. The one that was idle last works next, so that as
 few as possible stay warm, and one that has had nothing to do for `IDLE_SECONDS` ends.
 
-A worker is taken from the pool, given one job, and released by the job itself, just before it tells
-its result: the caller that wakes up finds the worker idle again. Its thread takes no lock for that:
-a caller in a signal handler, who waits for it, may have come in where its own thread has the lock.
+A worker is taken from the pool, given one job, and released by the job itself, just before it
+reports its result: the caller that wakes up finds the worker idle again. Its thread takes no lock
+for that: a caller in a signal handler, who waits for it, may have come in where its own thread has
+the lock.
 """
 
 import contextlib
@@ -74,7 +75,7 @@ class Worker:
 class WorkerPool:
     """The threads of one policy: at most so many, made when they are needed."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: float) -> None:
         self._most = most
         self._reset_after_fork()
         reset_after_fork(self, WorkerPool._reset_after_fork)

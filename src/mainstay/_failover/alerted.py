@@ -50,7 +50,7 @@ class AlertedPool:
         self._log = AlertLog()
 
     def reset(self) -> None:
-        """Know of no alert."""
+        """Forget all alerts."""
         with self._engine.lock:
             self._log = AlertLog()
 

@@ -72,10 +72,10 @@ class BoundPool:
     recorder: Recorder
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most: members may come and go until it is asked."""
+        """Return the worst case of a call, for `explain`, with the members that there are now."""
         return (self.engine.settings.layer(slot.member for slot in values_now(self.engine.slots)),)
 
-    def begin(self, function: "FunctionCall | None" = None) -> "PoolCall":
+    def begin(self, function: FunctionCall | None = None) -> "PoolCall":
         """Begin a call in its context.
 
         Args:
@@ -106,8 +106,8 @@ class BoundPool:
         plain = here is None or (here.plain and started < here.deadline)
         return plain and not process_contexts and self.engine.settings.budget is None
 
-    def resume(self, started: float, function: "FunctionCall | None" = None) -> "PoolCall":
-        """Return the `PoolCall` of a call that began on the short path, which has no files."""
+    def resume(self, started: float, function: FunctionCall | None = None) -> "PoolCall":
+        """Return the `PoolCall` of a call that began on the fast path, which has no files."""
         context, name = current_context(), self.engine.settings.name
         return PoolCall(name, self.recorder, context, started, self, self.engine, started, function)
 
@@ -147,7 +147,7 @@ class PoolCall(Call[Recorder]):
     bound: BoundPool
     engine: PoolEngine
     attempt_started: float
-    function: "FunctionCall | None" = None
+    function: FunctionCall | None = None
     files: Positions = NO_FILES
     made: int = 0
     last: Exception | None = None
@@ -159,7 +159,7 @@ class PoolCall(Call[Recorder]):
     _charged: int = 0
     _last_place: int = 0
     _over: Exception | None = None
-    _judged: "JudgedError | None" = None
+    _judged: JudgedError | None = None
     _used_up: str | None = None
 
     # Before an attempt.
@@ -403,7 +403,7 @@ class PoolCall(Call[Recorder]):
         self._forget()
 
     def cancelled(self, handle: MemberHandle, error: CancelledError) -> None:
-        """Record that a coroutine was cancelled, which tells of a member that is silent."""
+        """Record that a coroutine was cancelled, which may mean that the member is silent."""
         late = self.engine.cancelled(handle, self.attempt_started, self.now())
         self._recorder_at(handle).attempt("timeout" if late else "cancelled")
         self.end_interrupted(error, self.made + 1, self.last)
@@ -457,7 +457,7 @@ class PoolCall(Call[Recorder]):
         self.errors = []
 
     def give_up(self, reason: str, error: Exception, outcome: str, *, attempts: int) -> None:
-        """Record and tell that the call ends with *error*; the pool has listeners of its judged."""
+        """Record and publish that the call ends with *error*; the pool has listeners of its own."""
         elapsed = self.elapsed()
         self.recorder.gave_up(reason)
         self.recorder.call(outcome, elapsed, max(attempts, 1))

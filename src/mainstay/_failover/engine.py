@@ -14,18 +14,18 @@ from collections.abc import Collection, Iterable
 from typing import Any, TypeAlias
 
 from mainstay._core.clock import Clock
-from mainstay._core.condition import Condition, tell_condition
 from mainstay._core.context import current_context, helper_context
 from mainstay._core.detector import Detector, HealthChange, Phase
 from mainstay._core.events import Cause
 from mainstay._core.failures import is_a, leave_note
 from mainstay._core.forks import reset_after_fork
+from mainstay._core.health import HealthReport, report_health
 from mainstay._core.silence import ANSWERS, longest_silence
 from mainstay._core.threads import Pause, Signal, values_now
 from mainstay._failover import planner
 from mainstay._failover.fencing import Fencing
 from mainstay._failover.hooks import UnknownHealthError
-from mainstay._failover.members import MemberHandle, MemberStart, Opened, Slot
+from mainstay._failover.members import MemberHandle, MemberStart, OpenedResource, Slot
 from mainstay._failover.monitor import PoolMonitor
 from mainstay._failover.openers import TaskOpener, ThreadOpener
 from mainstay._failover.options import NO_RESOURCE, Member
@@ -93,7 +93,7 @@ class PoolEngine:
             self.enlist(member)
         self.monitor.follow()
         reset_after_fork(self, _reset_after_fork)
-        tell_condition(self, _condition_of)
+        report_health(self, _health_of)
 
     def enlist(self, member: Member[Any]) -> None:
         """Add a member after the others."""
@@ -104,7 +104,7 @@ class PoolEngine:
         measured = isinstance(settings.strategy, LeastLatency)
         slot = self.slots[member.name] = Slot(member, Detector(settings.detect), recorder, measured)
         if member.resource is not NO_RESOURCE:
-            slot.opened = Opened(member.resource)
+            slot.opened = OpenedResource(member.resource)
         slot.inspect()
 
     # Calls.
@@ -235,7 +235,7 @@ class PoolEngine:
         with self.outbox, self.lock:
             self.close(handle.slot, handle.opened)
 
-    def close(self, slot: Slot, opened: Opened | None) -> None:
+    def close(self, slot: Slot, opened: OpenedResource | None) -> None:
         """Close a resource that no new call uses, unless a running call still uses it."""
         if opened is not None and opened.claim():
             self.outbox.add_helper(self.opener.close, slot.member, opened.resource)
@@ -296,7 +296,9 @@ class PoolEngine:
         slot.good_probes = slot.bad_probes = slot.strikes = 0
         self.monitor.readmitted(slot)
 
-    def probed(self, slot: Slot, opened: Opened, now: float, error: Exception | None) -> None:
+    def probed(
+        self, slot: Slot, opened: OpenedResource, now: float, error: Exception | None
+    ) -> None:
         """Record an answer about a resource: None if it is good."""
         probe, detector = self.settings.probe, slot.detector
         with self.outbox, self.lock:
@@ -325,7 +327,7 @@ class PoolEngine:
                         detector.failing_since = now
                     self._eject(slot, "probe", now)
                 elif detector.trial_due(now):
-                    detector.postpone(now, chance())
+                    detector.lengthen(now, chance())
                     self.close(slot, slot.take_away())
                     self.replan(now)
             slot.inspect()
@@ -342,7 +344,7 @@ class PoolEngine:
         self,
         slot: Slot,
         start: MemberStart,
-        opened: Opened | None,
+        opened: OpenedResource | None,
         error: BaseException | None,
         what: str,
     ) -> None:
@@ -373,7 +375,7 @@ class PoolEngine:
                 cause: Cause = "probe" if what == "probe" else "consecutive"
                 self._eject(slot, cause, now, can_stay=False)
             else:
-                slot.detector.postpone(now, chance())
+                slot.detector.lengthen(now, chance())
         slot.inspect()
         self.replan(now, news=True)
 
@@ -491,7 +493,7 @@ class PoolEngine:
                 if slot.member.open is not None:
                     slot.opened = None
                 elif slot.opened is not None:
-                    slot.opened = Opened(slot.member.resource)
+                    slot.opened = OpenedResource(slot.member.resource)
             _rest(self)
             self.prober = None
             self.progress = Signal()
@@ -523,9 +525,9 @@ def _ends_suspicion(slot: Slot, error: Exception | None, fall: int) -> bool:
     return error is None or knows_nothing or found_out
 
 
-def _condition_of(engine: PoolEngine) -> Condition:
-    """Return how a pool is."""
-    return engine.monitor.condition(probed=engine.settings.probe is not None)
+def _health_of(engine: PoolEngine) -> HealthReport:
+    """Return the health of a pool."""
+    return engine.monitor.health(probed=engine.settings.probe is not None)
 
 
 def _views_of(engine: PoolEngine) -> list[planner.MemberView]:

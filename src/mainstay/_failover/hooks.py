@@ -13,13 +13,13 @@ import asyncio
 import contextlib
 import contextvars
 import functools
-import inspect
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from mainstay._core.arguments import kind_in_words
 from mainstay._core.clock import monotonic
-from mainstay._core.functions import is_async, name_of
+from mainstay._core.functions import close_coroutine, is_async, is_awaitable, name_of
 from mainstay.errors import MainstayError
 
 
@@ -32,7 +32,7 @@ class UnknownHealthError(Exception):
 
     Args:
         text: Why.
-        kind: What kind of reason that is, in a word; told once of each kind.
+        kind: What kind of reason that is, in a word; each kind is logged once as a warning.
     """
 
     def __init__(self, text: str = "the probe answered None", kind: str = "None") -> None:
@@ -46,9 +46,8 @@ def not_awaitable(value: Any, hook: str) -> Any:
     Raises:
         TypeError: If the result is an awaitable, which would never be awaited.
     """
-    if inspect.isawaitable(value):
-        if inspect.iscoroutine(value):
-            value.close()
+    if is_awaitable(value):
+        close_coroutine(value)
         raise TypeError(
             f"`{hook}` of a sync pool returned something to await; make it an `async def`, so "
             f"that the pool is async"
@@ -58,7 +57,7 @@ def not_awaitable(value: Any, hook: str) -> Any:
 
 async def awaited(value: Any) -> Any:
     """Return what a hook of an async pool has returned, once it is there."""
-    return await value if inspect.isawaitable(value) else value
+    return await value if is_awaitable(value) else value
 
 
 async def called(
@@ -78,7 +77,7 @@ async def called(
 
     def deliver(value: Any, error: BaseException | None) -> None:
         if not answer.done():
-            answer.set_exception(error) if error else answer.set_result(value)
+            answer.set_result(value) if error is None else answer.set_exception(error)
         elif error is None and late is not None:
             late(value)
 
@@ -115,7 +114,7 @@ def check_answer(answer: object) -> None:
     if answer is False:
         raise UnhealthyError("the probe answered False")
     if answer is not True:
-        raise TypeError(f"a probe must return True, False or None, not {answer!r}")
+        raise TypeError(f"a probe must return True, False or None, not {kind_in_words(answer)}")
 
 
 def _thread(name: str, fn: Callable[..., object], /, *args: Any) -> threading.Thread:
@@ -131,7 +130,7 @@ class HookThreads:
         self.reset()
 
     def reset(self) -> None:
-        """Know of no thread, nor of one that holds the lock: a forked child leaves them behind."""
+        """Forget all threads, and the lock that one may hold: a forked child has none of them."""
         self._lock = threading.RLock()
         self._limits: dict[threading.Thread, float] = {}
 

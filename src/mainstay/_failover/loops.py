@@ -1,8 +1,9 @@
 """The loops of a pool, sync and async side by side: they call, wait, and ask `PoolCall` in between.
 
 The wrappers of `_wrap_sync` and `_wrap_async` make the first attempt themselves if the context is
-plain and the rotation of the pool is valid: this is the path of every healthy call, and it takes no
-lock. From the first failure on, and in all other cases, `repeat` and `arepeat` do the work.
+plain and the rotation of the pool is valid: this is the fast path, that of every healthy call, and
+it takes no lock. From the first failure on, and in all other cases, `repeat` and `arepeat` do the
+work.
 
 The code that follows a caught exception is outside of the `except` block, so that later exceptions
 do not have earlier ones as their context.
@@ -29,7 +30,7 @@ from mainstay._core.functions import (
 )
 from mainstay._core.interrupts import limited
 from mainstay._core.layers import with_layers
-from mainstay._core.one_shot import NO_FILE, File, is_file
+from mainstay._core.one_shot import NO_FILE, File, is_file_type
 from mainstay._core.watching import awatched, watched, watchers
 from mainstay._failover.call import BoundPool, PoolCall
 from mainstay._failover.engine import PoolEngine
@@ -78,26 +79,26 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
     bound: BoundPool, fn: Callable[..., Any]
 ) -> Callable[..., Any]:
     engine = bound.engine
-    long = engine.settings.first_attempt_is_special() or bound.records_elsewhere()
+    always_slow = engine.settings.first_attempt_is_special() or bound.records_elsewhere()
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
-    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
+    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
         nonlocal plain
         started = monotonic()
         rotation = engine.rotation
         here = block_context()
         if (
             started >= rotation.wake
-            or long
+            or always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
-            or (kwargs and any(map(is_file, kwargs.values())))
+            or (kwargs and any(map(is_file_type, map(type, kwargs.values()))))
         ):
             if started < rotation.rejects and bound.is_plain(started):
                 raise bound.resume(started).failed("no_member")
             return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         for each in args:
-            if type(each) not in NO_FILE and isinstance(each, File):
+            if type(each) not in NO_FILE and issubclass(type(each), File):
                 return repeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             handle = rotation.pick()
@@ -113,8 +114,8 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
         try:
             value = fn(handle.resource, *args, **kwargs)
         except BaseException as error:
-            run = bound.resume(started, (fn, args, kwargs))
-            if run.raised(handle, error):
+            call = bound.resume(started, (fn, args, kwargs))
+            if call.raised(handle, error):
                 raise
         else:
             if type(value) is not plain:
@@ -131,10 +132,10 @@ def _wrap_sync(  # noqa: C901 - flat, since each further call would cost every c
             handle.flights.pop()
             if handle.opened.gone:
                 engine.left(handle)
-        run.go_on()
-        return repeat(run, fn, args, kwargs)
+        call.go_on()
+        return repeat(call, fn, args, kwargs)
 
-    return call
+    return wrapper
 
 
 def _wrap_async(  # noqa: C901 - flat, since each further call would cost every call
@@ -142,10 +143,10 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
 ) -> Callable[..., Any]:
     engine = bound.engine
     answered = engine.answers.append
-    long = engine.settings.first_attempt_is_special() or bound.records_elsewhere()
+    always_slow = engine.settings.first_attempt_is_special() or bound.records_elsewhere()
     on_asyncio = False  # asked at the first call and when waiting: it is a system call in 3.11
 
-    async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
         nonlocal on_asyncio
         if not on_asyncio or engine.settings.is_async:
             require_loop(engine)
@@ -155,16 +156,16 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
         here = block_context()
         if (
             started >= rotation.wake
-            or long
+            or always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
-            or (kwargs and any(map(is_file, kwargs.values())))
+            or (kwargs and any(map(is_file_type, map(type, kwargs.values()))))
         ):
             if started < rotation.rejects and bound.is_plain(started):
                 raise bound.resume(started).failed("no_member")
             return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         for each in args:
-            if type(each) not in NO_FILE and isinstance(each, File):
+            if type(each) not in NO_FILE and issubclass(type(each), File):
                 return await arepeat(bound.begin((fn, args, kwargs)), fn, args, kwargs)
         try:
             handle = rotation.pick()
@@ -183,8 +184,8 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
             bound.resume(started).cancelled(handle, error)
             raise
         except BaseException as error:
-            run = bound.resume(started, (fn, args, kwargs))
-            if run.raised(handle, error):
+            call = bound.resume(started, (fn, args, kwargs))
+            if call.raised(handle, error):
                 raise
         else:
             seconds = (now := monotonic()) - started
@@ -198,91 +199,91 @@ def _wrap_async(  # noqa: C901 - flat, since each further call would cost every 
             handle.flights.pop()
             if handle.opened.gone:
                 engine.left(handle)
-        run.go_on()
-        return await arepeat(run, fn, args, kwargs)
+        call.go_on()
+        return await arepeat(call, fn, args, kwargs)
 
-    return call
+    return wrapper
 
 
-def repeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-    """Call one member after the other until *run* says that it is over."""
+def repeat(call: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    """Call one member after the other until *call* says that it is over."""
     while True:
-        handle = acquire(run)
-        attempt = watched(fn, run.attempt(handle)) if watchers and run.made else fn
+        handle = acquire(call)
+        attempt = watched(fn, call.attempt(handle)) if watchers and call.made else fn
         outer = lease_here()
         set_lease(handle.lease)
         try:
             value = attempt(handle.resource, *args, **kwargs)
             if not is_awaitable(value):
-                run.check_result(value)
+                call.check_result(value)
         except BaseException as error:
-            if run.raised(handle, error):
+            if call.raised(handle, error):
                 raise
         else:
             if is_awaitable(value):
-                raise _awaitable_refused(run, handle, fn, value)
-            run.succeeded(handle)
+                raise _awaitable_refused(call, handle, fn, value)
+            call.succeeded(handle)
             return value
         finally:
             set_lease(outer)
-            run.engine.done(handle)
-        run.go_on()
+            call.engine.done(handle)
+        call.go_on()
 
 
-async def arepeat(run: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
-    """Call and await one member after the other until *run* says that it is over."""
+async def arepeat(call: PoolCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    """Call and await one member after the other until *call* says that it is over."""
     while True:
-        handle = await aacquire(run)
-        attempt = awatched(fn, run.attempt(handle)) if watchers and run.made else fn
+        handle = await aacquire(call)
+        attempt = awatched(fn, call.attempt(handle)) if watchers and call.made else fn
         outer = lease_here()
         set_lease(handle.lease)
         try:
-            limit, clock = run.attempt_limit(), run.context.clock
-            overdue = functools.partial(run.attempt_timed_out, handle)
+            limit, clock = call.attempt_limit(), call.context.clock
+            overdue = functools.partial(call.attempt_timed_out, handle)
             value = await limited(clock, limit, attempt(handle.resource, *args, **kwargs), overdue)
-            run.check_result(value)
+            call.check_result(value)
         except CancelledError as error:
-            run.cancelled(handle, error)
+            call.cancelled(handle, error)
             raise
         except BaseException as error:
-            if run.raised(handle, error):
+            if call.raised(handle, error):
                 raise
         else:
-            run.engine.answers.append(run.now() - run.attempt_started)
-            run.succeeded(handle)
+            call.engine.answers.append(call.now() - call.attempt_started)
+            call.succeeded(handle)
             return value
         finally:
             set_lease(outer)
-            run.engine.done(handle)
-        run.go_on()
+            call.engine.done(handle)
+        call.go_on()
 
 
-def acquire(run: PoolCall) -> MemberHandle:
+def acquire(call: PoolCall) -> MemberHandle:
     """Choose a member for the next attempt, and wait for one if there is none yet."""
     while True:
-        choice = run.choose()
+        choice = call.choose()
         if isinstance(choice, MemberHandle):
             return choice
         try:
             choice.wait()
         except BaseException as interrupt:
-            run.interrupted(None, interrupt)
+            call.interrupted(None, interrupt)
             raise
-        run.waited(choice)
+        call.waited(choice)
 
 
-async def aacquire(run: PoolCall) -> MemberHandle:
+async def aacquire(call: PoolCall) -> MemberHandle:
     """Choose a member for the next attempt, and await one if there is none yet."""
     while True:
-        choice = run.choose()
+        choice = call.choose()
         if isinstance(choice, MemberHandle):
             return choice
         try:
             await choice.await_()
         except BaseException as interrupt:
-            run.interrupted(None, interrupt)
+            call.interrupted(None, interrupt)
             raise
-        run.waited(choice)
+        call.waited(choice)
 
 
 def require_loop(engine: PoolEngine) -> None:
@@ -305,9 +306,9 @@ def require_loop(engine: PoolEngine) -> None:
 
 
 def _awaitable_refused(
-    run: PoolCall, handle: MemberHandle, fn: Callable[..., Any], value: object
+    call: PoolCall, handle: MemberHandle, fn: Callable[..., Any], value: object
 ) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
-    run.refused(handle, error)
+    call.refused(handle, error)
     return error

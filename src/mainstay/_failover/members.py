@@ -1,13 +1,14 @@
 """The parts of a pool: a slot for each member, its opened resources, and the handle of a call.
 
-    Slot          a member in a pool: its health, and its part in the plan
-    Opened        a resource and the calls that use it; a slot may open several, one after another
-    MemberHandle  a slot, an `Opened` and a generation of its health: what one attempt belongs to
-    Lease         what users see of a handle
+    Slot            a member in a pool: its health, and its part in the plan
+    OpenedResource  a resource and the calls that use it; a slot may open several in turn
+    MemberHandle    a slot, its opened resource and the generation of its health: what one attempt
+                    belongs to
+    Lease           what users see of a handle
 
-A call that uses an `Opened` adds an entry to its list `flights`, and removes one when it is done:
-both need no lock. The call that removes the last entry of an `Opened` that is `gone` has its
-resource closed.
+A call that uses an `OpenedResource` adds an entry to its list `flights`, and removes one when it is
+done: both need no lock. The call that removes the last entry of one that is `gone` has its resource
+closed.
 """
 
 import math
@@ -86,7 +87,7 @@ def lease_in_force() -> Lease[Any] | None:
 
 
 @attrs.define(eq=False)
-class Opened:
+class OpenedResource:
     """A resource in use.
 
     Attributes:
@@ -123,7 +124,7 @@ class MemberStart:
     began: float
     until: float
     replaces: tuple[str, ...] = ()
-    reused: Opened | None = None
+    reused: OpenedResource | None = None
     cancel: Callable[[], object] | None = None
 
     def stop(self) -> None:
@@ -180,7 +181,7 @@ class Slot:
     detector: Detector
     recorder: MemberRecorder
     measured: bool
-    opened: Opened | None = None
+    opened: OpenedResource | None = None
     start: MemberStart | None = None
     start_error: Exception | None = None
     barred: bool = False
@@ -250,7 +251,8 @@ class Slot:
 
     def absence(self, now: float) -> Exception:
         """Return why the member got no call: the exception of its start, or else its state."""
-        return self.start_error or MainstayError(self._why_absent(now))
+        error = self.start_error
+        return MainstayError(self._why_absent(now)) if error is None else error
 
     def _why_absent(self, now: float) -> str:
         if self.draining:
@@ -272,11 +274,11 @@ class Slot:
         return (now - self.grace_until) / (self.ramp_until - self.grace_until)
 
     def inspect(self) -> None:
-        """Bring up to date whether successes have to be looked at."""
+        """Update `has_failures` and `inspected` after a change of the health."""
         self.has_failures = not self.detector.pristine
         self.inspected = self.has_failures or self.measured or self.detector.too_slow < math.inf
 
-    def take_away(self) -> Opened | None:
+    def take_away(self) -> OpenedResource | None:
         """Keep new calls from what it has opened; return that, to be closed."""
         opened = self.opened
         if opened is None or self.member.open is None:
@@ -286,7 +288,7 @@ class Slot:
         return opened
 
     def begin_start(self, now: float, replaces: tuple[str, ...] = ()) -> MemberStart:
-        """Have it count as being started from now on; return the start."""
+        """Record that a start of the member begins; return the start."""
         until = now + self.member.start_timeout
         self.start = MemberStart(now, until, replaces, self.opened)
         return self.start
@@ -321,7 +323,7 @@ class MemberHandle:
     """
 
     slot: Slot
-    opened: Opened
+    opened: OpenedResource
     generation: int
     lease: Lease[Any]
     flights: list[None]

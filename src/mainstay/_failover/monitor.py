@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mainstay._core.clock import SYSTEM, Clock
-from mainstay._core.condition import Condition, HealthState
 from mainstay._core.context import current_context
 from mainstay._core.detector import Phase
 from mainstay._core.events import (
@@ -21,10 +20,11 @@ from mainstay._core.events import (
     is_first,
     is_observed,
     logger_of,
+    notify,
     publish,
-    tell,
 )
 from mainstay._core.failures import is_a
+from mainstay._core.health import HealthReport, HealthState
 from mainstay._core.threads import values_now
 from mainstay._failover.hooks import UnhealthyError, UnknownHealthError
 from mainstay._failover.members import Slot
@@ -111,7 +111,7 @@ def member_status(slot: Slot, now: float) -> MemberStatus:
 
 
 class PoolMonitor:
-    """Counts what happens in a pool, and tells it.
+    """Counts what happens in a pool, and publishes it as events.
 
     Attributes:
         recorder: Where the pool's calls are recorded.
@@ -148,8 +148,8 @@ class PoolMonitor:
             slot.detector.phase is Phase.WELL and slot.well for slot in values_now(self._slots)
         )
 
-    def condition(self, *, probed: bool) -> Condition:
-        """Return how the pool is.
+    def health(self, *, probed: bool) -> HealthReport:
+        """Return the health of the pool.
 
         Calls may be sent to one that is down where nothing but a call finds out if a member is
         well again; else it would stay down for want of calls.
@@ -164,7 +164,7 @@ class PoolMonitor:
                 for slot in values_now(self._slots)
             )
         )
-        return Condition(self.name, POLICY, self._state, now - self._since, is_ready=is_ready)
+        return HealthReport(self.name, POLICY, self._state, now - self._since, is_ready=is_ready)
 
     def _present_state(self, *, down: bool) -> HealthState:
         if down:
@@ -184,35 +184,35 @@ class PoolMonitor:
     # What happens to members.
 
     def ejected(self, slot: Slot, seconds: float, now: float) -> None:
-        """Tell that a member was ejected, *seconds* after its failures began."""
+        """Report that a member was ejected, *seconds* after its failures began."""
         cause = slot.detector.cause
         slot.recorder_in(current_context().metrics, self.name).ejected(cause)
         self._switches().detected(seconds)
-        self._tell(MemberEjected(self.name, slot.name, cause, slot.detector.until - now))
+        self._publish_later(MemberEjected(self.name, slot.name, cause, slot.detector.until - now))
 
     def failing(self, slot: Slot) -> None:
-        """Tell that a member fails and serves on."""
-        self._tell(MemberFailing(self.name, slot.name, slot.detector.cause))
+        """Report that a member fails and serves on."""
+        self._publish_later(MemberFailing(self.name, slot.name, slot.detector.cause))
 
     def readmitted(self, slot: Slot) -> None:
-        """Tell that a member is well again."""
+        """Report that a member is well again."""
         outage = slot.detector.outage
         if outage:
             self._switches().recovered(outage)
-        self._tell(MemberReadmitted(self.name, slot.name, outage))
+        self._publish_later(MemberReadmitted(self.name, slot.name, outage))
 
     def opened(self, slot: Slot, seconds: float) -> None:
-        """Tell that a member is ready, if it is a standby."""
+        """Report that a member is ready, if it is a standby."""
         if slot.member.standby is not None:
             self._switches().standby_started(seconds)
-            self._tell(StandbyStarted(self.name, slot.name, seconds))
+            self._publish_later(StandbyStarted(self.name, slot.name, seconds))
 
     def broken(self, member: str, what: str, error: BaseException) -> None:
-        """Tell that something that the user gave for a member has failed."""
-        self._tell(MemberBroken(self.name, member, what, error))
+        """Report that something that the user gave for a member has failed."""
+        self._publish_later(MemberBroken(self.name, member, what, error))
 
     def probed(self, slot: Slot, error: Exception | None) -> None:
-        """Tell that a probe has failed for the first time in a row, or could not tell."""
+        """Report that a probe has failed for the first time in a row, or could not tell."""
         if is_a(error, UnknownHealthError):
             self._unknown(slot, error)
         elif error is not None and not slot.bad_probes and not is_a(error, UnhealthyError):
@@ -226,15 +226,15 @@ class PoolMonitor:
         self._outbox.add(lambda: logger_of(POLICY).log(level, line, self.name, slot.name, text))
 
     def close_failed(self, member: str, what: str, error: BaseException) -> None:
-        """Tell the same of a `close`, at once, since it does not run under the lock."""
+        """Report that a `close` failed, at once, since it does not run under the lock."""
         self.publish(MemberBroken(self.name, member, what, error))
 
     def switched(self, switch: Switch, epoch: int) -> None:
-        """Tell that new calls go to another member."""
+        """Report that new calls go to another member."""
         self._switches().switched(switch.old, switch.new, switch.reason)
-        self._tell(PoolSwitched(self.name, switch.old, switch.new, switch.reason, epoch))
+        self._publish_later(PoolSwitched(self.name, switch.old, switch.new, switch.reason, epoch))
 
-    def _tell(self, event: Event) -> None:
+    def _publish_later(self, event: Event) -> None:
         self._outbox.add(lambda: self.publish(event))
 
     def _switches(self) -> SwitchRecorder:
@@ -247,11 +247,12 @@ class PoolMonitor:
         return bool(self._listeners) or is_observed(POLICY, level)
 
     def publish(self, event: Event, failed: ListenerFailed | None = None) -> None:
-        """Log an event and hand it to the listeners, those of this pool too.
+        """Log an event and pass it to the listeners, those of this pool too.
 
         Args:
             event: What happened.
-            failed: Told of each listener that raised; None for the recorder of the context.
+            failed: Called with each listener that raised, and its exception; None for the recorder
+                of the context.
         """
         if failed is None:
             here = current_context().metrics
@@ -259,10 +260,10 @@ class PoolMonitor:
             failed = recorder.listener_failed
         publish(event, failed)
         for listener in values_now(self._listeners):
-            tell(listener, event, failed)
+            notify(listener, event, failed)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Hand every event to *listener*, until the function that is returned is called."""
+        """Pass every event to *listener*, until the function that is returned is called."""
         registration = object()  # one of its own, so that a function may listen twice
         self._listeners[registration] = listener
 

@@ -21,7 +21,7 @@ from mainstay._failover.hooks import (
     check_answer,
     not_awaitable,
 )
-from mainstay._failover.members import MemberStart, Opened, Slot
+from mainstay._failover.members import MemberStart, OpenedResource, Slot
 from mainstay._failover.options import Member
 from mainstay._failover.settings import PoolSettings
 
@@ -42,7 +42,7 @@ class OpenedPool(Protocol):
         self,
         slot: Slot,
         start: MemberStart,
-        opened: Opened | None,
+        opened: OpenedResource | None,
         error: BaseException | None,
         what: str,
         /,
@@ -52,7 +52,7 @@ class OpenedPool(Protocol):
 
 
 CloseFailed: TypeAlias = Callable[[str, str, BaseException], object]
-"""Told of a resource that could not be closed: the member's name, "close", and what it raised."""
+"""Called if a resource cannot be closed, with the member's name, "close", and what it raised."""
 
 
 class ThreadOpener:
@@ -80,13 +80,13 @@ class ThreadOpener:
                     pool.cleared(slot, start, old)
             what = "open"
             if opened is None and member.open is not None:
-                opened = Opened(not_awaitable(member.open(), "open"))
+                opened = OpenedResource(not_awaitable(member.open(), "open"))
             what = "probe"
             warm_up = settings.warm_up(member)
             if warm_up is not None and opened is not None:
                 with suppress(UnknownHealthError):
                     check_answer(not_awaitable(warm_up(opened.resource), "fn"))
-        except Exception as error:  # noqa: BLE001 - told to those who wait for the member
+        except Exception as error:  # noqa: BLE001 - raised for those who wait for the member
             if opened is not None and opened is not start.reused:
                 self._close(member, opened.resource)
             pool.started(slot, start, None, error, what)
@@ -113,7 +113,7 @@ class ThreadOpener:
         self.threads.join()
 
     def reset(self) -> None:
-        """Know of no thread, as in a forked child."""
+        """Forget all threads, as in a forked child."""
         self.threads.reset()
 
 
@@ -145,7 +145,7 @@ class TaskOpener:
             what = "open"
             if opened is None and member.open is not None:
                 late = functools.partial(self._close_late, member)
-                opened = Opened(await awaited(await called(member.open, late=late)))
+                opened = OpenedResource(await awaited(await called(member.open, late=late)))
             what = "probe"
             warm_up = settings.warm_up(member)
             if warm_up is not None and opened is not None:

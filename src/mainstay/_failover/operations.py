@@ -51,7 +51,7 @@ async def aclose(engine: PoolEngine) -> None:
 
 
 def reset(engine: PoolEngine, settings: PoolSettings) -> None:
-    """Have a pool be as if just made with *settings*; calls that are under way change nothing."""
+    """Reset a pool to its initial state, with *settings*; results of running calls do not count."""
     opener = engine.opener
     engine.stop()
     with engine.outbox, engine.lock:

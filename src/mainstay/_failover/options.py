@@ -7,7 +7,15 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar, get_args, overlo
 
 import attrs
 
-from mainstay._core.arguments import Duration, to_count, to_number, to_seconds, to_share
+from mainstay._core.arguments import (
+    Duration,
+    check_choice,
+    kind_in_words,
+    to_count,
+    to_number,
+    to_seconds,
+    to_share,
+)
 from mainstay._core.functions import Kind, kind_of, name_of, repr_of
 from mainstay._core.misuse import shows_use
 from mainstay._failover.prometheus import Missing, PrometheusQuestion
@@ -112,8 +120,7 @@ class Member(Generic[R_co]):
             raise ValueError(f"member {name!r} needs `resource` or `open`, and not both")
         check_hook("open", open)
         check_hook("close", close)
-        if standby not in (None, "hot", "cold"):
-            raise ValueError(f"`standby` must be None, 'hot' or 'cold', not {standby!r}")
+        check_choice(standby, "standby", (None, "hot", "cold"))
         if standby == "cold" and open is None:
             raise ValueError(f"cold standby {name!r} needs `open`: a resource is there already")
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs
@@ -183,7 +190,7 @@ class Probe:
         jitter: float = 0.1,
     ) -> None:
         if not callable(fn):
-            raise TypeError(f"`fn` must take a resource and return a bool, not {fn!r}")
+            raise TypeError(f"`fn` must take a resource and return a bool, not {kind_in_words(fn)}")
         check_hook("fn", fn)
         answers = getattr(fn, "__annotations__", {}).get("return", bool)
         if not _may_be_bool(answers):
@@ -300,8 +307,7 @@ class Failback:
         ramp: Duration = 30.0,
         jitter: float = 0.2,
     ) -> None:
-        if mode not in ("ramp", "grace", "manual"):
-            raise ValueError(f"`mode` must be 'ramp', 'grace' or 'manual', not {mode!r}")
+        check_choice(mode, "mode", ("ramp", "grace", "manual"))
         seconds = to_seconds(ramp, "ramp")
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # by attrs
             mode,
@@ -323,7 +329,7 @@ def check_hook(parameter: str, hook: object) -> None:
     if hook is None:
         return
     if not callable(hook):
-        raise TypeError(f"`{parameter}` must be callable, not {hook!r}")
+        raise TypeError(f"`{parameter}` must be callable, not {kind_in_words(hook)}")
     if kind_of(hook) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
         raise TypeError(
             f"`{parameter}` must return what it makes, but {name_of(hook)} is a generator"

@@ -19,7 +19,7 @@ from typing import (
 
 import attrs
 
-from mainstay._core.arguments import Duration, to_flag
+from mainstay._core.arguments import Duration, kind_in_words, to_flag
 from mainstay._core.budget import RetryBudget
 from mainstay._core.detector import Detect
 from mainstay._core.events import Event, checked_listener
@@ -46,7 +46,7 @@ from mainstay._failover.settings import (
     checked_settings,
 )
 from mainstay._metrics.collector import Metrics, metrics_of
-from mainstay._metrics.pipeline import Pipe
+from mainstay._metrics.pipeline import PipelineBuilder
 
 P = ParamSpec("P")
 R = TypeVar("R")  # the resource
@@ -480,9 +480,9 @@ class FailoverPool(Shared, Generic[R]):
     ) -> None:
         await operations.aclose(self._engine)
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
-        return _layer(_bound(self._engine), fn, pipe)
+        return _layer(_bound(self._engine), fn, builder)
 
     def _require_sync(self, sync: str, asynchronous: str) -> None:
         if self._engine.settings.is_async:
@@ -492,7 +492,7 @@ class FailoverPool(Shared, Generic[R]):
             )
 
 
-class _PoolDecorator(Generic[R]):
+class _PoolDecorator(Shared, Generic[R]):
     """What `failover(pool)` makes."""
 
     _kind: ClassVar[str] = POLICY
@@ -518,9 +518,9 @@ class _PoolDecorator(Generic[R]):
         self._bound.recorder.appear()
         return wrap(self._bound, fn)
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
-        return _layer(self._bound, fn, pipe)
+        return _layer(self._bound, fn, builder)
 
 
 def failover(pool: FailoverPool[R], *, rerun: bool = True) -> _PoolDecorator[R]:
@@ -560,7 +560,7 @@ def failover(pool: FailoverPool[R], *, rerun: bool = True) -> _PoolDecorator[R]:
         '1 from a'
     """
     if not isinstance(pool, FailoverPool):
-        raise TypeError(f"`pool` must be a FailoverPool, not {pool!r}")
+        raise TypeError(f"`pool` must be a FailoverPool, not {kind_in_words(pool)}")
     engine = pool._engine  # noqa: SLF001 - of a class of this file, hidden from users only
     return _PoolDecorator(_bound(engine, rerun=to_flag(rerun, "rerun")))
 
@@ -588,12 +588,14 @@ def _bound(engine: PoolEngine, *, rerun: bool = True) -> BoundPool:
     return BoundPool(engine, rerun, engine.settings.raises, engine.monitor.recorder)
 
 
-def _layer(bound: BoundPool, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
-    bound = attrs.evolve(bound, recorder=pipe.shared(bound.recorder))
-    pipe.bind(None)
-    return caller(bound, fn) if pipe.once else wrap(bound, fn)
+def _layer(
+    bound: BoundPool, fn: Callable[..., Any], builder: PipelineBuilder
+) -> Callable[..., Any]:
+    bound = attrs.evolve(bound, recorder=builder.shared_recorder(bound.recorder))
+    builder.bind(None)
+    return caller(bound, fn) if builder.once else wrap(bound, fn)
 
 
 def _check_callable(fn: object) -> None:
     if not callable(fn):
-        raise TypeError(f"failover wraps callables, not {fn!r}")
+        raise TypeError(f"failover wraps callables, not {kind_in_words(fn)}")

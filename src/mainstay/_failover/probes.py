@@ -20,7 +20,7 @@ from mainstay._core.exits import end_with_subinterpreter
 from mainstay._core.functions import is_async
 from mainstay._core.threads import values_now
 from mainstay._failover.hooks import HookThreads, awaited, called, check_answer, not_awaitable
-from mainstay._failover.members import Opened, Slot
+from mainstay._failover.members import OpenedResource, Slot
 from mainstay._failover.options import Probe
 from mainstay._failover.prometheus import PrometheusQuestion, question_about
 
@@ -46,7 +46,9 @@ class ProbedPool(Protocol):
         """Have the next call begin to probe, since no thread could be started just now."""
         ...
 
-    def probed(self, slot: Slot, opened: Opened, now: float, error: Exception | None, /) -> None:
+    def probed(
+        self, slot: Slot, opened: OpenedResource, now: float, error: Exception | None, /
+    ) -> None:
         """Record an answer about a resource: None if it is good."""
         ...
 
@@ -64,7 +66,7 @@ class ProbeQuestion:
     """
 
     slot: Slot
-    opened: Opened
+    opened: OpenedResource
     until: float
     late: bool = False
     in_thread: bool = False
@@ -77,7 +79,7 @@ class ProbeRounds:
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
         self._due: dict[Slot, float] = {}
-        self._open: dict[Opened, ProbeQuestion] = {}
+        self._open: dict[OpenedResource, ProbeQuestion] = {}
 
     def due(self, slots: Iterable[Slot], now: float) -> list[ProbeQuestion]:
         """Return the questions to ask now."""
@@ -189,7 +191,7 @@ class ThreadProber:
             ask = question_about(self._probe.fn, question.slot.name)
             check_answer(not_awaitable(ask(question.opened.resource), "fn"))
             error = None
-        except Exception as raised:  # noqa: BLE001 - a failure of the member, and told
+        except Exception as raised:  # noqa: BLE001 - a failure of the member, which is reported
             error = raised
         now = self._clock.now()
         if self._rounds.answered(question, now):
@@ -265,7 +267,7 @@ class TaskProber:
             question.in_thread = False
             check_answer(await awaited(answer))
             error = None
-        except Exception as raised:  # noqa: BLE001 - a failure of the member, and told
+        except Exception as raised:  # noqa: BLE001 - a failure of the member, which is reported
             error = raised
         finally:
             now = self._clock.now()

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any, Final, Literal, TypeAlias, get_args
 from urllib.parse import quote
 
+from mainstay._core.arguments import check_choice
 from mainstay._core.web import (
     WebAddress,
     WebAnswer,
@@ -54,9 +55,7 @@ class PrometheusQuestion:
             raise TypeError(f"`query` must be a str, not {query!r}")
         if not query.strip():
             raise ValueError("`query` must not be empty")
-        if missing not in get_args(Missing):
-            words = ", ".join(map(repr, get_args(Missing)))
-            raise ValueError(f"`missing` must be one of {words}, not {missing!r}")
+        check_choice(missing, "missing", get_args(Missing))
         self._address: WebAddress = address
         self._query = query
         self._headers = checked_headers(headers, address)

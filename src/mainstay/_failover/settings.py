@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
-from mainstay._core.arguments import Duration, to_count, to_seconds
+from mainstay._core.arguments import Duration, check_choice, kind_in_words, to_count, to_limit
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.detector import Detect
 from mainstay._core.failures import (
@@ -30,9 +30,6 @@ ASYNC_BECAUSE = "a function given to it (`fence`, `open`, `close` or the probe) 
 
 WhenAllDown: TypeAlias = Literal["least_bad", "raise", "wait"]
 Raises: TypeAlias = Literal["last", "group"]
-
-_MODES = ("least_bad", "raise", "wait")
-_RAISES = ("last", "group")
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -80,7 +77,7 @@ class PoolSettings:
         return self.probe.fn
 
     def layer(self, members: Iterable[Member[Any]]) -> Layer:
-        """Return what a pool of these members makes of a call at most."""
+        """Return the worst case of a call of a pool with these members."""
         everyone = list(members)
         return Layer(
             kind="failover",
@@ -142,8 +139,8 @@ def checked_settings(  # noqa: PLR0913 - a pool's parameters are its vocabulary
     check_type("probe", probe, Probe, none=True)
     check_type("detect", detect, Detect)
     check_type("failback", failback, Failback)
-    _check_word("when_all_down", when_all_down, _MODES)
-    _check_word("raises", raises, _RAISES)
+    check_choice(when_all_down, "when_all_down", get_args(WhenAllDown))
+    check_choice(raises, "raises", get_args(Raises))
     check_hook("fence", fence)
     hooks: list[Callable[..., Any] | None] = [fence, probe.fn if probe else None]
     hooks += [hook for member in members for hook in (member.open, member.close)]
@@ -151,12 +148,8 @@ def checked_settings(  # noqa: PLR0913 - a pool's parameters are its vocabulary
         name=checked_name(name),
         judge=verdict_judge_of(on),
         attempts=None if attempts is None else to_count(attempts, "attempts"),
-        timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
-        attempt_timeout=(
-            None
-            if attempt_timeout is None
-            else to_seconds(attempt_timeout, "attempt_timeout", zero=False)
-        ),
+        timeout=to_limit(timeout, "timeout"),
+        attempt_timeout=to_limit(attempt_timeout, "attempt_timeout"),
         on_result=checked_on_result(on_result),
         strategy=strategy_of(select),
         probe=probe,
@@ -178,12 +171,12 @@ def checked_members(members: object) -> list[Member[Any]]:
         ValueError: If two have one name, or none is active.
     """
     if isinstance(members, Member) or not isinstance(members, Iterable):
-        raise TypeError(f"`members` must be a list of `Member`s, not {_kind_of(members)}")
+        raise TypeError(f"`members` must be a list of `Member`s, not {kind_in_words(members)}")
     everyone = list(members)
     for member in everyone:
         if not isinstance(member, Member):
             raise TypeError(
-                f"`members` must be a list of `Member`s, and {_kind_of(member)} is not one"
+                f"`members` must be a list of `Member`s, and {kind_in_words(member)} is not one"
             )
     if not everyone:
         raise ValueError("`members` must not be empty")
@@ -194,11 +187,6 @@ def checked_members(members: object) -> list[Member[Any]]:
     if all(member.standby is not None for member in everyone):
         raise ValueError("`members` must have at least one that is active, without `standby`")
     return everyone
-
-
-def _kind_of(value: object) -> str:
-    """Return how a message names a value that may contain a password."""
-    return f"an object of type {type(value).__name__}"
 
 
 def check_interruptible(settings: PoolSettings, what: str) -> None:
@@ -218,8 +206,3 @@ def check_type(parameter: str, value: object, expected: type, *, none: bool = Fa
     """Raise TypeError unless a parameter is an *expected*."""
     if not isinstance(value, expected) and not (none and value is None):
         raise TypeError(f"`{parameter}` must be a {expected.__name__}, not {value!r}")
-
-
-def _check_word(parameter: str, value: object, words: tuple[str, ...]) -> None:
-    if value not in words:
-        raise ValueError(f"`{parameter}` must be one of {', '.join(words)}, not {value!r}")

@@ -63,7 +63,7 @@ _INITIAL: Final = DefaultInt(20)
 PERIOD = 30.0
 """Seconds of wall time from one common probe to the next."""
 MOST_SAMPLES = 500
-"""How many samples a window takes; what is handed over beyond that says nothing more."""
+"""How many samples a window takes; more samples would say nothing more."""
 _LEAST_SAMPLES = 8
 _YOUNGEST = 0.25
 _OLDEST = 1.0
@@ -153,7 +153,7 @@ class Adaptive:
 
 
 def overload_judge_of(overload: object) -> Judge | None:
-    """Return the function that says whether an exception means overload; None if none does.
+    """Return the function that says if an exception means overload; None if none does.
 
     Raises:
         TypeError: If *overload* is none of the accepted forms, or is async.
@@ -170,8 +170,8 @@ class AdaptiveLimit:
     """The decision. *now* is seconds of a monotonic clock, *wall* seconds since 1970.
 
     A *now* that was read before a lock may be older than the last one; it then counts as that one.
-    What is around it hands over the answers every 0.25 s, at once where it hears of a drop, and
-    asks `tick` at admissions from `next_tick` on.
+    `Follower` passes on the answers every 0.25 s, and a drop at once; at admissions from
+    `next_tick` on it calls `tick`.
 
     Attributes:
         settings: What the user gave.
@@ -195,14 +195,14 @@ class AdaptiveLimit:
     _moved: int = 0  # how many windows in a row were far above the baseline
     _idle: deque[tuple[float, float]] = attrs.field(factory=deque)  # when, and what median
     _multiple: float = math.inf  # of the period: the last one
-    _reached: bool = False  # whether L was, since the last common probe
+    _reached: bool = False  # True if L was reached since the last common probe
     _probed: float = -math.inf  # when the last probe began
     _probe_from: float = 0.0  # when calls begin whose answers are the probe's
     _probe_until: float = math.inf
     _answers: list[float] = attrs.field(factory=list)
     _drops: float = 0.0  # the share of drops among the last answers
     _run: int = 0  # how many of the last answers were drops
-    _succeeded: bool = True  # whether a call did, since the last drop that counted
+    _succeeded: bool = True  # True if a call succeeded since the last drop that counted
     _decreased: float = -math.inf
 
     def __attrs_post_init__(self) -> None:
@@ -219,7 +219,7 @@ class AdaptiveLimit:
         Args:
             samples: Of each call when it began, how many seconds it took, and how many calls were
                 under way when it was admitted, itself included.
-            now: When they are handed over; they may have ended before.
+            now: When they are passed on; they may have ended before.
             wall: The same instant in seconds since 1970.
         """
         self._advance(now, wall)
@@ -245,7 +245,7 @@ class AdaptiveLimit:
             self._end_probe()
 
     def dropped(self, began: float, now: float, wall: float) -> None:
-        """Record that a call ended as calls do that are too many.
+        """Record a drop: that a call ended in a way that means overload.
 
         Args:
             began: When it began.

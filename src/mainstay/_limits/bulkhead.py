@@ -15,14 +15,14 @@ from mainstay._limits.adaptive import Adaptive
 from mainstay._limits.bulkhead_calls import BoundBulkhead, BulkheadCall, wrap
 from mainstay._limits.bulkhead_engine import POLICY, BulkheadEngine
 from mainstay._metrics.collector import Metrics, metrics_of
-from mainstay._metrics.pipeline import Pipe, SharedRecorder
+from mainstay._metrics.pipeline import PipelineBuilder, SharedRecorder
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class Bulkhead(Shared):
-    """Limit how many calls run at a time, so that the service behind it stays fast.
+    """Limits how many calls run at a time, so that the service behind it stays fast.
 
     The calls of all threads, event loops, functions and blocks count together. A call without a
     free place waits for at most *max_wait* seconds, or until the surrounding deadline if that is
@@ -181,10 +181,10 @@ class Bulkhead(Shared):
         self._bound.recorder.appear()
         return wrap(self._bound, fn)
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
-        bound = attrs.evolve(self._bound, recorder=pipe.shared(self._bound.recorder))
-        return wrap(pipe.bind(bound), fn)
+        bound = attrs.evolve(self._bound, recorder=builder.shared_recorder(self._bound.recorder))
+        return wrap(builder.bind(bound), fn)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* through the bulkhead, without decorating it.

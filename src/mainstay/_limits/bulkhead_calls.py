@@ -1,12 +1,13 @@
 """Calls through a bulkhead, sync beside async.
 
 The wrappers of `_wrap_sync` and `_wrap_async` take a place at once if the context is plain and no
-call waits: this is the path of every healthy call, and it takes no lock. However a call ends, its
-place is given back first.
+call waits: this is the fast path, that of every healthy call, and it takes no lock. However a call
+ends, its place is given back first.
 """
 
 from asyncio import CancelledError
 from collections.abc import Callable
+from datetime import timedelta
 from threading import get_ident
 from types import NoneType
 from typing import Any, ClassVar, TypeAlias
@@ -16,9 +17,10 @@ import attrs
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import finish, monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
-from mainstay._core.failures import is_a
+from mainstay._core.failures import Judge, described, is_a
 from mainstay._core.functions import (
     Kind,
+    close_coroutine,
     is_awaitable,
     kind_of,
     name_of,
@@ -62,7 +64,7 @@ class BoundBulkhead:
     recorder: Recorder
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         engine = self.engine
         return (Layer(kind="bulkhead", component=engine.name, places=1, waits=engine.max_wait),)
 
@@ -86,7 +88,7 @@ class BoundBulkhead:
         return held
 
     def resume(self, started: float) -> "BulkheadCall":
-        """Return the call that began then on the short path, in its context."""
+        """Return the call that began then on the fast path, in its context."""
         context, engine = current_context(), self.engine
         own = engine.own
         if context.metrics is not None:
@@ -106,7 +108,7 @@ class BulkheadCall(Call[Recorder]):
     Attributes:
         own: Records what only bulkheads have.
         admitted: When it got its place.
-        held: Its place; None before it has one, and on the short path.
+        held: Its place; None before it has one, and on the fast path.
     """
 
     policy: ClassVar[str] = POLICY
@@ -315,19 +317,27 @@ class BulkheadCall(Call[Recorder]):
             follower.cancelled(self.context.clock, self.admitted)
 
     def _follow(self, error: Exception) -> None:
-        """Tell an adaptive limit of an exception."""
+        """Report an exception to the adaptive limit, if there is one."""
         engine, clock = self.engine, self.context.clock
         follower = engine.follower
         if follower is None:
             return
         if issubclass(type(error), TimedOutError | DeadlineExpiredError) or (
-            engine.overload is not None
-            and (verdict := self.ask(engine.overload, error))
-            and verdict is not PREDICATE_ERROR
+            engine.overload is not None and self._is_overload(engine.overload, error)
         ):
             follower.dropped(clock, self.admitted)
         else:
             follower.failed(clock)
+
+    def _is_overload(self, overload: Judge, error: Exception) -> bool:
+        verdict = self.ask(overload, error, "overload")
+        if isinstance(verdict, int | float | timedelta):
+            return verdict is not False  # a delay counts as True
+        if verdict is not PREDICATE_ERROR:
+            close_coroutine(verdict)
+            what = f"`overload` must return True or False, not {described(verdict)}"
+            self.predicate_failed(error, what)
+        return False
 
 
 def wrap(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -351,17 +361,17 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
     engine = bound.engine
     places, follower = engine.places, engine.follower
     answered, took = engine.own.answered, engine.answers.append
-    long = bound.recorder is not engine.recorder
+    always_slow = bound.recorder is not engine.recorder
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal plain
         started = monotonic()
         here = block_context()
         if (
             places.busy
-            or long
+            or always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or (follower is not None and started >= follower.due)
@@ -390,7 +400,7 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
             raise
         if type(value) is not plain:
             if is_awaitable(value):
-                raise _refused(bound.resume(started), fn, value)
+                raise _awaitable_refused(bound.resume(started), fn, value)
             plain = type(value)
         seconds = monotonic() - started
         took(seconds)
@@ -399,18 +409,18 @@ def _wrap_sync(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., An
         answered(seconds)
         return value
 
-    return call
+    return wrapper
 
 
 def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine = bound.engine
     places, follower = engine.places, engine.follower
     answered, took = engine.own.answered, engine.answers.append
-    long = bound.recorder is not engine.recorder
+    always_slow = bound.recorder is not engine.recorder
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
             require_asyncio(engine.name)
@@ -419,7 +429,7 @@ def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., A
         here = block_context()
         if (
             places.busy
-            or long
+            or always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or (follower is not None and started >= follower.due)
@@ -453,7 +463,7 @@ def _wrap_async(bound: BoundBulkhead, fn: Callable[..., Any]) -> Callable[..., A
         answered(seconds)
         return value
 
-    return call
+    return wrapper
 
 
 def _call(call: BulkheadCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
@@ -468,7 +478,7 @@ def _call(call: BulkheadCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs
         call.raised(error)
         raise
     if is_awaitable(value):
-        raise _refused(call, fn, value)
+        raise _awaitable_refused(call, fn, value)
     call.succeeded()
     return value
 
@@ -488,7 +498,7 @@ async def _acall(call: BulkheadCall, fn: Callable[..., Any], args: Args, kwargs:
     return value
 
 
-def _refused(call: BulkheadCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(call: BulkheadCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
     call.raised(error)

@@ -4,9 +4,9 @@ import statistics
 from collections import deque
 from typing import TYPE_CHECKING
 
-from mainstay._core.condition import Condition, tell_condition
 from mainstay._core.context import current_context
 from mainstay._core.forks import reset_after_fork
+from mainstay._core.health import HealthReport, report_health
 from mainstay._core.silence import ANSWERS
 from mainstay._limits.adaptive import Adaptive, overload_judge_of
 from mainstay._limits.following import Follower
@@ -38,7 +38,7 @@ class BulkheadEngine:
         own: Records what only bulkheads have.
         places: The places and who waits for them.
         answers: How many seconds the last calls took that succeeded, without their wait.
-        follower: What tells an adaptive limit of calls, or None.
+        follower: Reports calls to an adaptive limit; None for a fixed one.
         overload: Which exceptions say that there were too many calls, or None.
         fullness: For how long it has been full.
     """
@@ -71,10 +71,10 @@ class BulkheadEngine:
             },
         )
         reset_after_fork(self, BulkheadEngine._show)
-        tell_condition(self, BulkheadEngine.condition)
+        report_health(self, BulkheadEngine.health)
 
     def _show(self) -> None:
-        """Have a forked child show what it begins with, which no change will tell of."""
+        """Have a forked child show what it begins with, which no change will report."""
         self.own.refresh()
 
     def usual(self) -> float:
@@ -88,15 +88,17 @@ class BulkheadEngine:
         retry_after = (places.waiting + 1) * self.usual() / places.limit
         return BulkheadFullError(self.name, reason, retry_after, why)
 
-    def condition(self) -> Condition:
-        """Return how it is: full if calls have been turned away for a while and would be now."""
+    def health(self) -> HealthReport:
+        """Return the health: full if calls have been turned away for a while and would be now."""
         now = current_context().clock.now()
         if self.places.in_flight >= self.places.limit:
             self.fullness.found(now)
             since = self.fullness.full_since(now)
             if since is not None:
-                return Condition(self.name, POLICY, "full", now - since, is_ready=False)
-        return Condition(self.name, POLICY, "ok", now - self.fullness.well_since(), is_ready=True)
+                return HealthReport(self.name, POLICY, "full", now - since, is_ready=False)
+        return HealthReport(
+            self.name, POLICY, "ok", now - self.fullness.well_since(), is_ready=True
+        )
 
     def resize(self, limit: int) -> None:
         """Have another number of places."""
@@ -106,7 +108,7 @@ class BulkheadEngine:
             self.own.limit_changed(up=limit > before)
 
     def reset(self) -> None:
-        """Be as if just made; who has a place goes on, and does not count any more."""
+        """Reset to the initial state; calls that have a place go on, and no longer count."""
         self.answers.clear()
         if self.follower is not None:
             self.follower.reset()

@@ -27,7 +27,7 @@ from mainstay._limits.fallback_calls import (
 )
 from mainstay._limits.last_good import LastGood
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
-from mainstay._metrics.pipeline import Pipe
+from mainstay._metrics.pipeline import PipelineBuilder
 from mainstay._metrics.recorder import Recorder
 
 P = ParamSpec("P")
@@ -35,7 +35,7 @@ R = TypeVar("R")
 
 
 class _NotGiven:
-    """Tells a parameter that was not given from every value."""
+    """What a parameter is that was not given: any value, None too, may be an answer."""
 
     def __repr__(self) -> str:
         return "..."
@@ -103,15 +103,18 @@ class Fallback:
                 f"the time that they fail; use a `try` around the loop"
             )
         self._check_method(fn)
-        return self._wrapped(self._bound(self._name or name_of(fn), self._metrics), kind, fn)
+        name = name_of(fn)
+        return self._wrapped(self._bound(self._name or name, name, self._metrics), kind, fn)
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
-        if pipe.once:
+        if builder.once:
             self._check_keeps_nothing()
         self._check_method(fn)
-        bound = self._bound(pipe.component, pipe.metrics, pipe.part())
-        return self._wrapped(pipe.bind(bound), kind_of(fn), fn)
+        bound = self._bound(
+            builder.component, name_of(fn), builder.metrics, builder.part_recorder()
+        )
+        return self._wrapped(builder.bind(bound), kind_of(fn), fn)
 
     def _wrapped(
         self, bound: BoundFallback, kind: Kind, fn: Callable[..., Any]
@@ -169,14 +172,14 @@ class Fallback:
             )
 
     def _bound(
-        self, component: str, metrics: Metrics, recorder: Recorder | None = None
+        self, component: str, function: str, metrics: Metrics, recorder: Recorder | None = None
     ) -> BoundFallback:
         recorders = recorders_of(metrics)
         recorder = recorder or recorders.calls(component, POLICY)
         answers = recorders.fallbacks(component)
         keep = self._settings.keep
         kept = LastGood(keep) if self._settings.source is Source.LAST_GOOD else None
-        return BoundFallback(self._settings, component, recorder, answers, kept)
+        return BoundFallback(self._settings, component, function, recorder, answers, kept)
 
 
 @keywords_only(

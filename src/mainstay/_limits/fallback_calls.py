@@ -12,7 +12,6 @@ What the fallback itself raises is raised, with the exception of the call as its
 
 import copy as copying
 import enum
-import inspect
 import logging
 from collections.abc import Callable, Hashable
 from datetime import timedelta
@@ -21,12 +20,13 @@ from typing import Any, ClassVar
 
 import attrs
 
-from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
+from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.events import is_first, is_observed, logger_of, publish
-from mainstay._core.failures import Judge, class_name, described, in_words, is_a
+from mainstay._core.failures import CAUSE, Judge, class_name, described, in_words, is_a
 from mainstay._core.functions import (
+    close_coroutine,
     is_awaitable,
     name_of,
     refused_awaitable,
@@ -46,7 +46,7 @@ _COPIED = (list, dict, set)
 
 
 class Source(enum.Enum):
-    """What a fallback gives."""
+    """What a fallback returns in place of an exception."""
 
     VALUE = "value"
     CALL = "call"
@@ -60,17 +60,15 @@ class Source(enum.Enum):
 
 @attrs.frozen(eq=False)
 class FallbackSettings:
-    """What a fallback was told, checked.
+    """The checked parameters of a fallback.
 
     Attributes:
-        judge: Says which exceptions are caught.
-        source: What it gives.
-        default: The value.
-        call: The function.
-        age: How many seconds old the last good answer may be.
-        key: Tells calls apart, or None for their arguments.
-        keep: Most keys.
-        copy: Makes what is returned of what is kept, or None.
+        judge: Returns the verdict of `on` about an exception.
+        source: What is returned in place of the exception.
+        age: The greatest age of a last good answer, in seconds.
+        key: From the arguments of a call to the key of its answer; None to use the arguments.
+        keep: The largest number of keys.
+        copy: Copies an answer before it is kept and returned; None for no copy.
     """
 
     judge: Judge
@@ -89,12 +87,13 @@ class BoundFallback:
 
     settings: FallbackSettings
     component: str
+    function: str
     recorder: Recorder
     answers: FallbackRecorder
     kept: LastGood | None
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         classes = classes_of(self.settings.judge)
         then = self.settings.call
         return (Layer(kind="fallback", component=self.component, classes=classes, then=then),)
@@ -105,7 +104,7 @@ class BoundFallback:
         return self._call(context, context.clock.now())
 
     def resume(self, started: float) -> "FallbackCall":
-        """Return the call that began without one on the short path."""
+        """Return the call that began without one on the fast path."""
         return self._call(current_context(), started)
 
     def _call(self, context: Any, started: float) -> "FallbackCall":
@@ -127,7 +126,7 @@ class BoundFallback:
         try:
             made = key(*args, **kwargs)
         except Exception as error:
-            self.begin().ended_by(error)
+            self.begin().key_failed(error)
             raise
         try:
             return key_of(made)
@@ -136,7 +135,7 @@ class BoundFallback:
             raise self._no_key(what, error) from error
 
     def _no_key(self, what: str, error: TypeError) -> TypeError:
-        self.begin().ended_by(error)
+        self.begin().key_failed(error)
         return TypeError(
             f"{self.component}: {what} cannot be told apart ({error}); give `key=`, a function of "
             f"the arguments that answers something that can be hashed"
@@ -176,8 +175,8 @@ class FallbackCall(Call[Recorder]):
         if self.context.left() <= 0:
             raise DeadlineExpiredError(self.component)
 
-    def ended_by(self, error: Exception) -> None:
-        """Record that the call ended with *error* before anything was called."""
+    def key_failed(self, error: Exception) -> None:
+        """Record that the call has no key, and ended before anything was called."""
         self.recorder.error(error)
         self.end("error")
 
@@ -236,7 +235,7 @@ class FallbackCall(Call[Recorder]):
         answers.answered(settings.source.value, age)
         self.end("recovered")
         if is_observed(POLICY, logging.INFO):
-            from mainstay.events import FallbackUsed  # noqa: PLC0415 - when first told
+            from mainstay.events import FallbackUsed  # noqa: PLC0415 - when first published
 
             event = FallbackUsed(self.component, settings.source.value, age, error)
             publish(event, self.recorder.listener_failed)
@@ -252,8 +251,8 @@ class FallbackCall(Call[Recorder]):
         if not is_a(broken, Exception):
             self.end_interrupted(broken, last=error)
             return
-        if broken.__cause__ is None and broken is not error.__cause__:
-            broken.__cause__ = error
+        if CAUSE.__get__(broken) is None and broken is not CAUSE.__get__(error):
+            CAUSE.__set__(broken, error)
         self.note(broken, f"the fallback raised this in place of {in_words(error)}")
         self.recorder.error(broken)
         self.end("error")
@@ -262,12 +261,14 @@ class FallbackCall(Call[Recorder]):
         copy = self.bound.settings.copy
         if copy is not None:
             return copy(value)
-        if type(value) in _COPIED and is_first(POLICY, self.component, "copy"):
+        function = self.bound.function
+        if type(value) in _COPIED and is_first(POLICY, self.component, "copy", function):
             logger_of(POLICY).warning(
-                "%s: a %s is kept and handed out as it is; give `copy=`, such as `copy.deepcopy`, "
-                "so that no caller can change the answer of another",
+                "%s: a %s of %s is kept and handed out as it is; give `copy=`, such as "
+                "`copy.deepcopy`, so that no caller can change the answer of another",
                 self.component,
                 class_name(value),
+                function,
             )
         return value
 
@@ -279,31 +280,31 @@ def wrap_sync(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal plain
         key = None if keep is None else bound.key(args, kwargs)
         started = monotonic()
         here = block_context()
-        run = None
+        call = None
         if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
-            run = bound.begin()
+            call = bound.begin()
         try:
-            if run is not None:
-                run.check_left()
+            if call is not None:
+                call.check_left()
             value = fn(*args, **kwargs)
         except Exception as error:
-            run = run or bound.resume(started)
-            if not run.caught(error, run.ask(bound.settings.judge, error)):
+            call = call or bound.resume(started)
+            if not call.caught(error, call.ask(bound.settings.judge, error)):
                 raise
-            return answer(run, error, key, args, kwargs)
+            return answer(call, error, key, args, kwargs)
         except BaseException as error:
-            (run or bound.resume(started)).end_interrupted(error)
+            (call or bound.resume(started)).end_interrupted(error)
             raise
         if type(value) is not plain and is_awaitable(value):
-            raise _refused(run or bound.resume(started), fn, value)
+            raise _awaitable_refused(call or bound.resume(started), fn, value)
         plain = type(value)
-        if run is not None:
-            run.returned(key, value)
+        if call is not None:
+            call.returned(key, value)
             return value
         now = monotonic()
         if keep is not None:
@@ -311,7 +312,7 @@ def wrap_sync(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any
         success(now - started)
         return value
 
-    return call
+    return wrapper
 
 
 def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -321,7 +322,7 @@ def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., An
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
             require_asyncio(bound.component)
@@ -329,23 +330,23 @@ def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., An
         key = None if keep is None else bound.key(args, kwargs)
         started = monotonic()
         here = block_context()
-        run = None
+        call = None
         if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
-            run = bound.begin()
+            call = bound.begin()
         try:
-            if run is not None:
-                run.check_left()
+            if call is not None:
+                call.check_left()
             value = await fn(*args, **kwargs)
         except Exception as error:
-            run = run or bound.resume(started)
-            if not run.caught(error, await run.aask(bound.settings.judge, error)):
+            call = call or bound.resume(started)
+            if not call.caught(error, await call.aask(bound.settings.judge, error)):
                 raise
-            return await aanswer(run, error, key, args, kwargs)
+            return await aanswer(call, error, key, args, kwargs)
         except BaseException as error:
-            (run or bound.resume(started)).end_interrupted(error)
+            (call or bound.resume(started)).end_interrupted(error)
             raise
-        if run is not None:
-            run.returned(key, value)
+        if call is not None:
+            call.returned(key, value)
             return value
         now = monotonic()
         if keep is not None:
@@ -353,55 +354,55 @@ def wrap_async(bound: BoundFallback, fn: Callable[..., Any]) -> Callable[..., An
         success(now - started)
         return value
 
-    return call
+    return wrapper
 
 
-def _refused(run: FallbackCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(call: FallbackCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
-    run.caught(error, False)
+    call.caught(error, False)
     return error
 
 
 def answer(
-    run: FallbackCall,
+    call: FallbackCall,
     error: Exception,
     key: Hashable,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
     """Return the fallback's answer; raise what the call has raised if there is none."""
-    call = run.bound.settings.call
+    then = call.bound.settings.call
     try:
-        if call is None:
-            return run.at_hand(error, key)
-        value = call(error, *args, **kwargs)
+        if then is None:
+            return call.at_hand(error, key)
+        value = then(error, *args, **kwargs)
         if is_awaitable(value):
-            raise refused_awaitable(call, value)
-        return run.answered(error, value)
+            raise refused_awaitable(then, value)
+        return call.answered(error, value)
     except BaseException as broken:
-        run.failed(broken, error)
+        call.failed(broken, error)
         raise
     finally:
         del error  # this frame is part of its traceback
 
 
 async def aanswer(
-    run: FallbackCall,
+    call: FallbackCall,
     error: Exception,
     key: Hashable,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
     """As `answer`; what `call` returns may have to be awaited."""
-    call = run.bound.settings.call
+    then = call.bound.settings.call
     try:
-        if call is None:
-            return run.at_hand(error, key)
-        value = call(error, *args, **kwargs)
-        return run.answered(error, await value if inspect.isawaitable(value) else value)
+        if then is None:
+            return call.at_hand(error, key)
+        value = then(error, *args, **kwargs)
+        return call.answered(error, await value if is_awaitable(value) else value)
     except BaseException as broken:
-        run.failed(broken, error)
+        call.failed(broken, error)
         raise
     finally:
         del error  # this frame is part of its traceback

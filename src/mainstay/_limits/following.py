@@ -16,7 +16,7 @@ from mainstay._core.silence import Silence, longest_silence
 from mainstay._limits.adaptive import Adaptive, AdaptiveLimit
 
 EVERY = 0.25
-"""Seconds from one time that the answers are handed over to the next."""
+"""Seconds between two times that the answers are passed on."""
 
 Sample: TypeAlias = tuple[float, float, int]
 """Of a success when it was admitted, the seconds since, and the calls then under way."""
@@ -65,12 +65,12 @@ class Follower:
             self._decided(self._decision.limit)
 
     def look(self, clock: Clock, now: float) -> None:
-        """Hand over the answers, if it is time to."""
+        """Pass on the answers, if it is time to."""
         if now >= self.due or clock is not self._clock:
             self._do(clock, lambda: None)
 
     def dropped(self, clock: Clock, began: float) -> None:
-        """Record a call that ended as calls do that are too many."""
+        """Record a call that ended in a way that means overload."""
 
         def drop() -> None:
             self._silence.end()
@@ -98,7 +98,7 @@ class Follower:
         self._do(clock, judge)
 
     def _do(self, clock: Clock, then: Callable[[], object]) -> None:
-        """Hand over the answers, do something, and say what the limit is then."""
+        """Pass on the answers, call *then*, and report the limit that follows."""
         with self._lock:
             if self._at_work:  # a signal handler: what it knows of one call can be done without
                 return
@@ -106,14 +106,14 @@ class Follower:
             try:
                 if clock is not self._clock:  # of a test: it tells another time
                     self._restart(clock)
-                self._hand_over()
+                self._pass_on()
                 then()
                 self.due = min(self._clock.now() + EVERY, self._decision.next_tick)
                 self._decided(self._decision.limit)
             finally:
                 self._at_work = False
 
-    def _hand_over(self) -> None:
+    def _pass_on(self) -> None:
         now, wall = self._clock.now(), self._clock.wall()
         self._decision.tick(now, wall)
         samples = self.samples

@@ -2,7 +2,7 @@
 
     the caller has its place                     it is found by
     by a block, or after a wait                  `HeldPlace`, which its context has
-    on the short path, where nobody notes it     the frame of what took it, below the caller's
+    on the fast path, where nobody notes it     the frame of what took it, below the caller's
 
 A task that the caller has started is not the caller, and may wait.
 """
@@ -104,7 +104,7 @@ def _is_held_by(places: Places, holder: object) -> bool:
 
 
 def _is_called_by_holder(permits: Permits, task: "Task[Any] | None") -> bool:
-    """True if the code that runs here is called by a function that has a place on the short path.
+    """True if the code that runs here is called by a function that has a place on the fast path.
 
     Such a call leaves no trace of who has its place, since hardly anybody asks: its frame is below
     that of the code that does, and has a variable named `places_taken`. A coroutine's counts only
@@ -131,7 +131,7 @@ def _is_called_by_holder(permits: Permits, task: "Task[Any] | None") -> bool:
 
 
 _VARIABLE = "places_taken"
-"""The name of a variable of functions that have a place on a short path: where that is to be given
+"""The name of a variable of functions that have a place on a fast path: where that is to be given
 back; or a list of what the layers of a pipeline have taken, with a tuple for each bulkhead: the
 same, the place, which has a length until it is given back, and more."""
 

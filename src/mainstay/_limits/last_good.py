@@ -23,7 +23,7 @@ _PLAIN = frozenset((NoneType, bool, int, float, str, bytes))
 
 
 @attrs.define(eq=False)
-class Good:
+class GoodAnswer:
     """A good answer, in place of which a newer one is put.
 
     Attributes:
@@ -36,15 +36,15 @@ class Good:
 
 
 class LastGood:
-    """The newest answers, at most so many.
+    """The newest answer of each key, for a limited number of keys.
 
     Args:
-        keep: Most keys.
+        keep: The largest number of keys.
     """
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
-        self._found: OrderedDict[Hashable, Good] = OrderedDict()
+        self._found: OrderedDict[Hashable, GoodAnswer] = OrderedDict()
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
         reset_after_fork(self, LastGood._reset_after_fork)
         reset_with_all(self, LastGood._forget)
@@ -62,7 +62,7 @@ class LastGood:
             found = self._found
             good = found.get(key)
             if good is None:
-                found[key] = Good(value, at)
+                found[key] = GoodAnswer(value, at)
                 if len(found) > self._keep:
                     found.popitem(last=False)
             elif good.at <= at:

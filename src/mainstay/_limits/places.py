@@ -211,7 +211,7 @@ class Places:
         return waiter.permits if waiter.state is WaiterState.TAKEN else None
 
     def abandon(self, waiter: Waiter) -> None:
-        """End the wait, and free a place that was handed over; the second time do nothing."""
+        """End the wait, and free the place if one was given; the second time do nothing."""
         permits = self.withdraw(waiter)
         if permits is not None:
             waiter.state = WaiterState.GONE

@@ -3,6 +3,7 @@
 from typing import NoReturn
 
 from mainstay._core import context
+from mainstay._core.arguments import check_choice
 from mainstay._core.context import Priority
 from mainstay._limits.places import PRIORITIES
 
@@ -41,7 +42,10 @@ class priority:  # noqa: N801 - used like a function, as `deadline` is
     __slots__ = ("__weakref__", "_entries", "_level")
 
     def __init__(self, level: Priority) -> None:
-        self._level: Priority = _checked_level(level)
+        if not isinstance(level, str):
+            raise TypeError(f"`level` must be a str, not {level!r}")
+        check_choice(level, "level", PRIORITIES)
+        self._level: Priority = level
         self._entries: list[context.Entry] = []
 
     def __aenter__(self) -> NoReturn:
@@ -54,12 +58,3 @@ class priority:  # noqa: N801 - used like a function, as `deadline` is
 
     def __exit__(self, *exc_info: object) -> None:
         context.leave(self, self._entries)
-
-
-def _checked_level(level: object) -> Priority:
-    if not isinstance(level, str):
-        raise TypeError(f'`level` must be "high", "normal" or "low", not {level!r}')
-    for each in PRIORITIES:
-        if level == each:
-            return each
-    raise ValueError(f'`level` must be "high", "normal" or "low", not {level!r}')

@@ -1,20 +1,19 @@
 """Calls through a rate limit, sync beside async.
 
 The wrappers of `_wrap_sync` and `_wrap_async` call at once if the context is plain and there is a
-turn: this is the path of every healthy call.
+turn: this is the fast path, that of every healthy call.
 """
 
 from collections.abc import Callable
 from types import NoneType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import attrs
 
 from mainstay._core.call import Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
-from mainstay._core.events import is_first, logger_of
-from mainstay._core.failures import class_name, in_words, is_a
+from mainstay._core.failures import is_a
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -26,83 +25,16 @@ from mainstay._core.functions import (
     wraps,
 )
 from mainstay._core.layers import Layer, with_layers
-from mainstay._core.sharing import reset_with_all
-from mainstay._limits.gcra import Gcra
-from mainstay._limits.turns import Turns, TurnWaiter
-from mainstay._metrics.collector import Metrics, recorders_of
+from mainstay._limits.rate_engine import POLICY, RateEngine
+from mainstay._limits.turns import TurnWaiter
 from mainstay._metrics.recorder import Recorder
 from mainstay.errors import DeadlineExpiredError, RateLimitedError
 
 if TYPE_CHECKING:
     from mainstay._limits.shared_turns import SharedTurns, StoreAnswer
 
-POLICY = "rate_limit"
-
-StoreErrorAction: TypeAlias = Literal["local", "allow", "deny"]
 Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
-
-
-@attrs.define(eq=False)
-class RateEngine:
-    """What all calls of one rate limit share.
-
-    Attributes:
-        name: The name of the rate limit.
-        rate: How many turns come in `per`.
-        per: Seconds.
-        burst: How many turns may be taken at once.
-        max_wait: Seconds that a call waits for its turn at most.
-        shared: The turns that many processes share, or None.
-        on_store_error: What to do where these cannot be had.
-        metrics: Where it records.
-        recorder: What records its calls.
-        turns: The turns of this process.
-    """
-
-    name: str
-    rate: float
-    per: float
-    burst: float
-    max_wait: float
-    shared: "SharedTurns | None"
-    on_store_error: StoreErrorAction
-    metrics: Metrics
-    recorder: Recorder = attrs.field(init=False)
-    turns: Turns = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.recorder = recorders_of(self.metrics).calls(self.name, POLICY)
-        if self.shared is not None:
-            recorders_of(self.metrics).rate_store(self.name)  # so that it starts at 0
-        self.reset()
-        reset_with_all(self, RateEngine.reset)
-
-    def reset(self) -> None:
-        """Begin again with no turn taken; calls that wait for old turns go on waiting."""
-        self.turns = Turns(self.name, Gcra(self.rate, self.per, self.burst))
-
-    def store_failed(self, metrics: Metrics | None, error: Exception) -> bool:
-        """Record that the store could not be asked; return True if this process decides.
-
-        Raises:
-            RateLimitedError: If nothing is let through then.
-        """
-        action = self.on_store_error
-        recorders_of(metrics or self.metrics).rate_store(self.name).failed(action)
-        if is_first(POLICY, self.name, "store", class_name(error)):
-            text = "%s: the store of the shared rate limit failed with %s; %s"
-            logger_of(POLICY).warning(text, self.name, in_words(error), _ACTIONS[action])
-        if action == "deny":
-            raise RateLimitedError(self.name, None) from error
-        return action == "local"
-
-
-_ACTIONS: dict[StoreErrorAction, str] = {
-    "local": "each process keeps to the limit by itself",
-    "allow": "calls go through unlimited",
-    "deny": "calls are refused",
-}
 
 
 @attrs.frozen(eq=False)
@@ -113,7 +45,7 @@ class BoundRate:
     recorder: Recorder
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         engine = self.engine
         waits = engine.max_wait + (0.0 if engine.shared is None else engine.shared.patience)
         return (Layer(kind="rate_limit", component=engine.name, waits=waits),)
@@ -187,7 +119,7 @@ class RateCall(Call[Recorder]):
             answer = shared.ask(int(cost), self._patience(shared))
         except Exception as error:  # noqa: BLE001 - whatever the store's client raises
             return self._store_failed(error)
-        self._take_in(answer)
+        self._apply(answer)
         return False
 
     async def _aasked(self, shared: "SharedTurns", cost: float) -> bool:
@@ -195,7 +127,7 @@ class RateCall(Call[Recorder]):
             answer = await shared.aask(int(cost), self._patience(shared))
         except Exception as error:  # noqa: BLE001 - whatever the store's client raises
             return self._store_failed(error)
-        self._take_in(answer)
+        self._apply(answer)
         return False
 
     def _patience(self, shared: "SharedTurns") -> float:
@@ -206,7 +138,7 @@ class RateCall(Call[Recorder]):
         self._check_time_left_after_store()
         return decides
 
-    def _take_in(self, answer: "StoreAnswer") -> None:
+    def _apply(self, answer: "StoreAnswer") -> None:
         if not answer.admitted:
             raise RateLimitedError(self.component, answer.retry_after)
         self._check_time_left_after_store()
@@ -274,23 +206,23 @@ def wrap(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine, success = bound.engine, bound.recorder.success
-    long = engine.shared is not None
+    always_slow = engine.shared is not None
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal plain
         started = monotonic()
         here = block_context()
         if (
-            long
+            always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or engine.turns.take(started) is not None
         ):
-            general = bound.begin()
-            general.enter()
-            return _call(general, fn, args, kwargs)
+            call = bound.begin()
+            call.enter()
+            return _call(call, fn, args, kwargs)
         try:
             value = fn(*args, **kwargs)
         except BaseException as error:
@@ -298,21 +230,21 @@ def _wrap_sync(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
             raise
         if type(value) is not plain:
             if is_awaitable(value):
-                raise _refused(bound.resume(started), fn, value)
+                raise _awaitable_refused(bound.resume(started), fn, value)
             plain = type(value)
         success(monotonic() - started)
         return value
 
-    return call
+    return wrapper
 
 
 def _wrap_async(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
     engine, success = bound.engine, bound.recorder.success
-    long = engine.shared is not None
+    always_slow = engine.shared is not None
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
             require_asyncio(bound.engine.name)
@@ -320,14 +252,14 @@ def _wrap_async(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
         started = monotonic()
         here = block_context()
         if (
-            long
+            always_slow
             or process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
             or engine.turns.take(started) is not None
         ):
-            general = bound.begin()
-            await general.aenter()
-            return await _acall(general, fn, args, kwargs)
+            call = bound.begin()
+            await call.aenter()
+            return await _acall(call, fn, args, kwargs)
         try:
             value = await fn(*args, **kwargs)
         except BaseException as error:
@@ -336,7 +268,7 @@ def _wrap_async(bound: BoundRate, fn: Callable[..., Any]) -> Callable[..., Any]:
         success(monotonic() - started)
         return value
 
-    return call
+    return wrapper
 
 
 def _call(call: RateCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
@@ -346,7 +278,7 @@ def _call(call: RateCall, fn: Callable[..., Any], args: Args, kwargs: Kwargs) ->
         call.raised(error)
         raise
     if is_awaitable(value):
-        raise _refused(call, fn, value)
+        raise _awaitable_refused(call, fn, value)
     call.succeeded()
     return value
 
@@ -361,7 +293,7 @@ async def _acall(call: RateCall, fn: Callable[..., Any], args: Args, kwargs: Kwa
     return value
 
 
-def _refused(call: RateCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(call: RateCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
     call.raised(error)

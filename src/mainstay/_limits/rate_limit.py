@@ -2,25 +2,19 @@
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar, cast, get_args
 
 import attrs
 
-from mainstay._core.arguments import Duration, to_number, to_seconds
+from mainstay._core.arguments import Duration, check_choice, to_number, to_seconds
 from mainstay._core.functions import checked_name, require_asyncio
 from mainstay._core.misuse import shows_use
 from mainstay._core.open_blocks import OpenBlocks
 from mainstay._core.sharing import Shared
-from mainstay._limits.rate_calls import (
-    POLICY,
-    BoundRate,
-    RateCall,
-    RateEngine,
-    StoreErrorAction,
-    wrap,
-)
+from mainstay._limits.rate_calls import BoundRate, RateCall, wrap
+from mainstay._limits.rate_engine import POLICY, RateEngine, StoreErrorAction
 from mainstay._metrics.collector import Metrics, metrics_of
-from mainstay._metrics.pipeline import Pipe
+from mainstay._metrics.pipeline import PipelineBuilder
 
 if TYPE_CHECKING:
     from limits.aio.strategies import RateLimiter as AsyncRateLimiter
@@ -33,7 +27,6 @@ R = TypeVar("R")
 
 _MOST_SECONDS = 1e9
 _LEAST_SECONDS = 1e-9
-_ON_STORE_ERROR = ("local", "allow", "deny")
 
 
 class RateLimit(Shared):
@@ -137,11 +130,7 @@ class RateLimit(Shared):
         saved = to_number(burst, "burst")
         if saved < 1:
             raise ValueError(f"`burst` must be at least 1, not {burst!r}")
-        if on_store_error not in _ON_STORE_ERROR:
-            raise ValueError(
-                f"`on_store_error` must be one of {', '.join(map(repr, _ON_STORE_ERROR))}, "
-                f"not {on_store_error!r}"
-            )
+        check_choice(on_store_error, "on_store_error", get_args(StoreErrorAction))
         if shared is None and on_store_error != "local":
             raise ValueError(
                 f"`on_store_error` is for a limit with `shared`, which has a store; leave out "
@@ -197,10 +186,10 @@ class RateLimit(Shared):
         self._bound.recorder.appear()
         return wrap(self._bound, fn)
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
-        bound = attrs.evolve(self._bound, recorder=pipe.shared(self._bound.recorder))
-        return wrap(pipe.bind(bound), fn)
+        bound = attrs.evolve(self._bound, recorder=builder.shared_recorder(self._bound.recorder))
+        return wrap(builder.bind(bound), fn)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *fn* when its turn comes, without decorating it.

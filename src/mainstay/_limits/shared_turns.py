@@ -5,29 +5,24 @@ ever. So the store is asked in a thread or task, which is abandoned after `PATIE
 """
 
 import asyncio
-import contextlib
 import contextvars
-import queue
-import threading
+import math
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
+from mainstay._core.arguments import kind_in_words
 from mainstay._core.clock import wall_time
-from mainstay._core.exits import end_with_subinterpreter
 from mainstay._core.forks import reset_after_fork
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from mainstay._core.threads import retrieve_exception
+from mainstay._core.workers import Worker, WorkerPool
 
 PATIENCE = 1.0
 """Seconds that a call waits for the store at most."""
 
 MOST_HUNG = 8
 """Threads that may wait for a store that does not answer; then it is not asked until one ends."""
-
-_IDLE = 10.0  # seconds after which a thread that has nothing to do ends
 
 _KEY = "mainstay"
 
@@ -43,30 +38,6 @@ class StoreAnswer:
 
     admitted: bool
     retry_after: float | None = None
-
-
-class _Asker(threading.Thread):
-    """A thread that asks the store, once or again and again."""
-
-    def __init__(self, idle: "list[_Asker]") -> None:
-        super().__init__(name="mainstay-rate-limit", daemon=True)
-        self.jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
-        self._idle = idle
-
-    def run(self) -> None:
-        while True:
-            try:
-                job = self.jobs.get(timeout=_IDLE)
-            except queue.Empty:
-                with contextlib.suppress(ValueError):  # somebody took it: a job comes
-                    self._idle.remove(self)
-                    return
-            else:
-                if job is None:
-                    return
-                job()
-                del job  # it knows the call
-                self._idle.append(self)
 
 
 class SharedTurns:
@@ -98,18 +69,12 @@ class SharedTurns:
         self._name = name
         self._strategy: Any = strategy
         self._item = RateLimitItemPerSecond(self.rate, self._per, namespace=_KEY)
-        self._forget_threads()
-        reset_after_fork(self, SharedTurns._forget_threads)
-        end_with_subinterpreter(self, SharedTurns._end_threads)
+        self._workers = WorkerPool(math.inf)  # `_hung` limits those that are left behind
+        self._forget_hung()
+        reset_after_fork(self, SharedTurns._forget_hung)
 
-    def _forget_threads(self) -> None:
-        self._idle: list[_Asker] = []
+    def _forget_hung(self) -> None:
         self._hung: set[Future[StoreAnswer]] = set()
-
-    def _end_threads(self) -> None:
-        with contextlib.suppress(IndexError):
-            while True:
-                self._idle.pop().jobs.put(None)
 
     def check_kind(self, *, is_async: bool, what: str) -> None:
         """Raise, unless the strategy is for this kind of code.
@@ -123,7 +88,7 @@ class SharedTurns:
             here, needed = ("async", "limits.aio") if is_async else ("sync", "limits")
             raise TypeError(
                 f"rate limit {self._name}: {what} is {here} code, where `shared` must be of "
-                f"{needed}.strategies, not {self._strategy!r}"
+                f"{needed}.strategies, not {kind_in_words(self._strategy)}"
             )
 
     # def
@@ -133,34 +98,34 @@ class SharedTurns:
 
         Raises:
             TimeoutError: If it has not answered within *seconds*, or too many are asking already.
+            RuntimeError: If no thread can be started.
             Exception: What the strategy or its store raises.
         """
         if len(self._hung) >= MOST_HUNG:
             raise TimeoutError(f"{MOST_HUNG} calls still wait for an answer of the store")
+        worker = self._workers.take()
+        if worker is None:
+            raise RuntimeError("no thread can be started to ask the store")
         answer: Future[StoreAnswer] = Future()
         context = contextvars.copy_context()
 
-        def job() -> None:
+        def job(worker: Worker) -> None:
             try:
-                answer.set_result(context.run(self._ask, cost))
+                said = context.run(self._ask, cost)
             except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                self._workers.release(worker)
                 answer.set_exception(error)
+            else:
+                self._workers.release(worker)  # first: the caller may ask again at once
+                answer.set_result(said)
 
-        self._asker().jobs.put(job)
+        worker.run(job)
         try:
             return answer.result(seconds)
         finally:
             if not answer.done():
                 self._hung.add(answer)
                 answer.add_done_callback(self._hung.discard)
-
-    def _asker(self) -> _Asker:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            asker = _Asker(self._idle)
-            asker.start()
-            return asker
 
     def _ask(self, cost: int) -> StoreAnswer:
         if self._strategy.hit(self._item, self._name, cost=cost):
@@ -181,7 +146,7 @@ class SharedTurns:
         finally:
             if not answer.done():
                 answer.cancel()
-                answer.add_done_callback(_look_at)
+                answer.add_done_callback(retrieve_exception)
         if not answer.done():
             raise TimeoutError(f"no answer within {seconds:.3f} s")
         return answer.result()
@@ -202,12 +167,6 @@ class SharedTurns:
         )
 
 
-def _look_at(answer: "asyncio.Future[StoreAnswer]") -> None:
-    """Take what was left behind, so that asyncio does not complain that nobody did."""
-    if not answer.cancelled():
-        answer.exception()
-
-
 def _is_async(strategy: object) -> bool:
     try:
         from limits import strategies  # noqa: PLC0415 - an extra
@@ -215,7 +174,7 @@ def _is_async(strategy: object) -> bool:
     except ImportError as error:
         raise TypeError(
             f"`shared` takes a strategy of the package limits, which is not installed "
-            f"(pip install 'mainstay[limits]'), not {strategy!r}"
+            f"(pip install 'mainstay[limits]'), not {kind_in_words(strategy)}"
         ) from error
     if isinstance(strategy, aio_strategies.RateLimiter):
         return True
@@ -223,7 +182,8 @@ def _is_async(strategy: object) -> bool:
         return False
     raise TypeError(
         f"`shared` must be a strategy of limits.strategies, or of limits.aio.strategies for async "
-        f"code, such as SlidingWindowCounterRateLimiter(storage), not {strategy!r}"
+        f"code, such as SlidingWindowCounterRateLimiter(storage), not "
+        f"{kind_in_words(strategy)}"
     )
 
 

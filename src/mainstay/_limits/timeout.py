@@ -21,7 +21,7 @@ from mainstay._limits.timeout_calls import (
 )
 from mainstay._metrics.abandoned import AbandonedCalls
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
-from mainstay._metrics.pipeline import Pipe
+from mainstay._metrics.pipeline import PipelineBuilder
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import ABANDONED_THREADS
 
@@ -105,12 +105,15 @@ class Timeout:
                 f"timeout does not wrap generators such as {name_of(fn)}, which run between the "
                 f"items too; use `with deadline(...)`, or `async with`, around the loop"
             )
-        return self._wrapped(self._bound(name_of(fn), self._metrics), kind, fn)
+        name = name_of(fn)
+        return self._wrapped(self._bound(self._name or name, name, self._metrics), kind, fn)
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
-        bound = self._bound(pipe.component, pipe.metrics, pipe.part())
-        return self._wrapped(pipe.bind(bound), kind_of(fn), fn)
+        bound = self._bound(
+            builder.component, name_of(fn), builder.metrics, builder.part_recorder()
+        )
+        return self._wrapped(builder.bind(bound), kind_of(fn), fn)
 
     def _wrapped(
         self, bound: BoundTimeout, kind: Kind, fn: Callable[..., Any]
@@ -148,15 +151,16 @@ class Timeout:
         """
         return self(fn)(*args, **kwargs)
 
-    def _bound(self, name: str, metrics: Metrics, recorder: Recorder | None = None) -> BoundTimeout:
-        component = self._name or name
+    def _bound(
+        self, component: str, function: str, metrics: Metrics, recorder: Recorder | None = None
+    ) -> BoundTimeout:
         recorders = recorders_of(metrics)
         abandoned = None
         if self._workers is not None:
             abandoned = get_or_create(self._abandoned, component, AbandonedCalls)
             abandoned.show(recorders.number(ABANDONED_THREADS, component))
         recorder = recorder or recorders.calls(component, POLICY)
-        return BoundTimeout(self.seconds, component, recorder, self._workers, abandoned)
+        return BoundTimeout(self.seconds, component, function, recorder, self._workers, abandoned)
 
 
 @shows_use(
@@ -184,8 +188,9 @@ def timeout(
     code passes unchanged.
 
     A plain `def` cannot be interrupted. It runs as inside a `deadline`: the policies inside keep to
-    the time, and `remaining()` can be passed to a client. If the function returns late, its result
-    is returned all the same, and a warning is logged, once for each function. With *in_thread* the
+    the time, and `remaining()` can be passed to a client. If the function comes back late, its
+    result is returned all the same, or its exception raised, and a warning is logged, once for each
+    function. With *in_thread* the
     function runs in another thread. At the end of the time the call raises `TimedOutError`; the
     thread is abandoned, and the function in it runs on to its own end. No exception is ever
     injected into a thread.

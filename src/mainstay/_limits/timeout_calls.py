@@ -22,7 +22,7 @@ import attrs
 from mainstay._core.call import Call, recorder_in
 from mainstay._core.clock import Bell, monotonic
 from mainstay._core.context import (
-    ToldDeadline,
+    CallDeadline,
     block_context,
     current_context,
     end,
@@ -48,6 +48,7 @@ class BoundTimeout:
     Attributes:
         seconds: How long a call may take.
         component: The name, for people.
+        function: The name of what is called.
         recorder: Where calls are recorded.
         workers: The threads to run in, or None to stay in the caller's.
         abandoned: The threads that callers have left.
@@ -55,12 +56,13 @@ class BoundTimeout:
 
     seconds: float
     component: str
+    function: str
     recorder: Recorder
     workers: WorkerPool | None
     abandoned: AbandonedCalls | None
 
     def layers(self, *, is_async: bool = False) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         in_thread = self.workers is not None
         return (
             Layer(
@@ -69,11 +71,10 @@ class BoundTimeout:
                 timeout=self.seconds,
                 interrupts=is_async or in_thread,
                 leaves=in_thread,
-                tells=True,
             ),
         )
 
-    def begin(self) -> "LimitedCall":
+    def begin(self) -> "TimeoutCall":
         """Begin a call in its context.
 
         Raises:
@@ -81,35 +82,41 @@ class BoundTimeout:
         """
         context = current_context()
         recorder = recorder_in(context, self.recorder, self.component)
-        call = LimitedCall(self.component, recorder, context, context.clock.now(), self)
+        call = TimeoutCall(self.component, recorder, context, context.clock.now(), self)
         call.check_time_left()
         return call
 
-    def resume(self, started: float) -> "LimitedCall":
-        """Return the call that began without one on the short path."""
-        return LimitedCall(self.component, self.recorder, current_context(), started, self)
+    def resume(self, started: float) -> "TimeoutCall":
+        """Return the call that began without one on the fast path."""
+        return TimeoutCall(self.component, self.recorder, current_context(), started, self)
 
 
 @attrs.define(eq=False)
-class LimitedCall(Call[Recorder]):
+class TimeoutCall(Call[Recorder]):
     """One call with a limit."""
 
     policy: ClassVar[str] = POLICY
     bound: BoundTimeout
 
     def returned(self) -> None:
-        """Record an answer, and say once if it came late."""
+        """Record an answer."""
         seconds = self.elapsed()
         self.recorder.success(seconds)
-        if seconds > self.bound.seconds and is_first(POLICY, self.component, "late"):
+        self._came_back(seconds)
+
+    def _came_back(self, seconds: float) -> None:
+        """Say once for each function if it came back late, with an answer or an exception."""
+        most, function = self.bound.seconds, self.bound.function
+        if seconds > most and is_first(POLICY, self.component, "late", function):
             logger_of(POLICY).warning(
-                "%s: came back after %.3f s, and had %.3f s; code that blocks is not interrupted",
+                "%s: came back after %.3f s, and had %.3f s; %s blocks, and is not interrupted",
                 self.component,
                 seconds,
-                self.bound.seconds,
+                most,
+                function,
             )
 
-    def ended_by(self, error: BaseException, own: Any = None) -> None:
+    def raised(self, error: BaseException, own: Any = None) -> None:
         """Record the exception of the call, which is raised again.
 
         Args:
@@ -120,7 +127,7 @@ class LimitedCall(Call[Recorder]):
             TimedOutError: In place of *error*, if the time of the call is over.
         """
         if own is not None:
-            raise self.timed_out() from (own.cause or error)
+            raise self.timed_out() from (error if own.cause is None else own.cause)
         other = self._instead_of(error)
         if other is not None:
             raise other from error
@@ -139,6 +146,7 @@ class LimitedCall(Call[Recorder]):
             return self.timed_out()
         self.recorder.error(error)
         self.end("error")
+        self._came_back(self.elapsed())
         return None
 
     def timed_out(self) -> TimedOutError:
@@ -178,7 +186,7 @@ def wrap_async(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal on_asyncio
         if not on_asyncio:
             require_asyncio(bound.component)
@@ -198,7 +206,7 @@ def wrap_async(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any
         except BaseException as error:
             end(entry)
             own = entry if entry.is_left_by(type(error)) else None
-            bound.resume(started).ended_by(error, own)
+            bound.resume(started).raised(error, own)
             raise
         end(entry)
         entry.is_left_by(None)
@@ -209,22 +217,22 @@ def wrap_async(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any
             bound.resume(started).returned()
         return value
 
-    return call
+    return wrapper
 
 
 async def _acall(
     bound: BoundTimeout, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    run = bound.begin()
+    call = bound.begin()
     block = deadline(bound.seconds)
     begin_interrupting(block)
     try:
         value = await fn(*args, **kwargs)
     except BaseException as error:
-        run.ended_by(error, end_interrupting(block, type(error)))
+        call.raised(error, end_interrupting(block, type(error)))
         raise
     end_interrupting(block, None)
-    run.returned()
+    call.returned()
     return value
 
 
@@ -232,29 +240,29 @@ async def _acall(
 
 
 def wrap_sync(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Tell a `def` the time that it has."""
+    """Run a `def` with a deadline, at which it is not stopped: it can ask for the time left."""
     success, most = bound.recorder.success, bound.seconds
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
     @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         nonlocal plain
         started = monotonic()
         here = block_context()
         if process_contexts or (here is not None and not (here.plain and started < here.deadline)):
             return _call(bound, fn, args, kwargs)
-        told = ToldDeadline(here, started + most)
+        own_deadline = CallDeadline(here, started + most)
         try:
             try:
                 value = fn(*args, **kwargs)
             finally:
-                told.end()
+                own_deadline.end()
         except BaseException as error:
-            bound.resume(started).ended_by(error)
+            bound.resume(started).raised(error)
             raise
         if type(value) is not plain:
             if is_awaitable(value):
-                raise _refused(bound.resume(started), fn, value)
+                raise _awaitable_refused(bound.resume(started), fn, value)
             plain = type(value)
         seconds = monotonic() - started
         if seconds <= most:
@@ -263,22 +271,22 @@ def wrap_sync(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[..., Any]
             bound.resume(started).returned()
         return value
 
-    return call
+    return wrapper
 
 
 def _call(
     bound: BoundTimeout, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    run = bound.begin()
+    call = bound.begin()
     try:
         with deadline(bound.seconds):
             value = fn(*args, **kwargs)
     except BaseException as error:
-        run.ended_by(error)
+        call.raised(error)
         raise
     if is_awaitable(value):
-        raise _refused(run, fn, value)
-    run.returned()
+        raise _awaitable_refused(call, fn, value)
+    call.returned()
     return value
 
 
@@ -288,42 +296,42 @@ def wrap_in_thread(bound: BoundTimeout, fn: Callable[..., Any]) -> Callable[...,
     assert workers is not None and abandoned is not None  # noqa: S101, PT018 - by its policy
 
     @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        run = bound.begin()
-        bell, job = run.context.clock.bell(), None
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = bound.begin()
+        bell, job = call.context.clock.bell(), None
         worker = workers.take()
         if worker is None:
-            raise run.full()
+            raise call.full()
         try:
             made = _Job(bound.seconds, fn, args, kwargs, workers, abandoned, bell)
             bell.working(worker.ident)
             job = made
             worker.run(job.do)
-            done = bell.wait(min(bound.seconds, run.left()))
+            done = bell.wait(min(bound.seconds, call.left()))
             done = done or not job.leave()
         except BaseException as interrupt:
             if job is None:  # a signal handler raised before the worker had it
                 workers.release(worker)
             else:
                 job.leave()
-            run.end_interrupted(interrupt)
+            call.end_interrupted(interrupt)
             raise
         finally:
             bell.idle(get_ident())
         if not done:
-            raise run.left_behind()
+            raise call.left_behind()
         if job.error is not None:
             try:
-                run.ended_by(job.error)
+                call.raised(job.error)
                 raise job.error
             finally:
                 job.error = None  # its traceback leads here
         if is_awaitable(job.value):
-            raise _refused(run, fn, job.value)
-        run.returned()
+            raise _awaitable_refused(call, fn, job.value)
+        call.returned()
         return job.value
 
-    return call
+    return wrapper
 
 
 class _Job:
@@ -389,8 +397,8 @@ class _Job:
             return fn(*args, **kwargs)
 
 
-def _refused(run: LimitedCall, fn: Callable[..., Any], value: object) -> TypeError:
+def _awaitable_refused(call: TimeoutCall, fn: Callable[..., Any], value: object) -> TypeError:
     """End a call of a plain function that returned something to await."""
     error = refused_awaitable(fn, value)
-    run.ended_by(error)
+    call.raised(error)
     return error

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
 LOOK_AGAIN = 0.1
-"""Seconds after which one whose turn is overdue looks again whether those before it are there."""
+"""Seconds after which a call with an overdue turn looks again if those before it are there."""
 
 
 @attrs.define(eq=False)

@@ -31,7 +31,7 @@ class AbandonedCalls:
         self.tasks: set[Future[Any]] = set()
 
     def show(self, gauge: NumberGauge) -> None:
-        """Have *gauge* read the number of threads, and tell it of changes."""
+        """Have *gauge* read the number of threads, and report changes to it."""
         gauge.follow(self, AbandonedCalls._read)
         if gauge not in self._gauges:
             self._gauges = WeakSet((*self._gauges, gauge))  # another thread may look at the old one

@@ -48,10 +48,10 @@ class Group:
         labels: The values of the labels that the series share. A family takes as many of them,
             from the first on, as it has labels besides the closed one.
         bounds: The upper bounds of the histogram's buckets, without +Inf.
-        company: Another group that appears when this one does, or None.
+        companion: Another group that appears when this one does, or None.
     """
 
-    __slots__ = ("bounds", "company", "labels", "layout")
+    __slots__ = ("bounds", "companion", "labels", "layout")
 
     def __init__(
         self, layout: Layout, labels: tuple[str, ...], bounds: tuple[float, ...] = ()
@@ -59,7 +59,7 @@ class Group:
         self.layout: Layout = layout
         self.labels: tuple[str, ...] = labels
         self.bounds: tuple[float, ...] = bounds
-        self.company: Group | None = None
+        self.companion: Group | None = None
 
     def histogram_size(self) -> int:
         """Return the length of the histogram's row: buckets, +Inf, sum."""
@@ -114,8 +114,8 @@ class Cells:
         cell = cells.get(group)
         if cell is None:
             cell = cells.setdefault(group, self._new_cell(group))
-            if group.company is not None:
-                self.cell(group.company)
+            if group.companion is not None:
+                self.cell(group.companion)
         return cell
 
     def has(self, group: Group) -> bool:

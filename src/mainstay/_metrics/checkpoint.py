@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from mainstay._core.clock import wall_time
 from mainstay._metrics import schema
 from mainstay._metrics.expected import ExpectedItems
-from mainstay._metrics.gauges import Latest, NumberGauge
+from mainstay._metrics.gauges import LatestNumber, NumberGauge
 from mainstay._metrics.layouts import SAVE_LAYOUT, SIZE_LAYOUT
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import Family
@@ -50,8 +50,8 @@ class CheckpointRecorder(Recorder):
         super().__init__(table, component, "checkpoint")
         self._saves = table.group(SAVE_LAYOUT, (component,))
         self._sizes = table.group(SIZE_LAYOUT, (component,))
-        self._last_save = Latest(number(schema.CHECKPOINT_LAST_SAVE))
-        self._interval = Latest(number(schema.CHECKPOINT_INTERVAL))
+        self._last_save = LatestNumber(number(schema.CHECKPOINT_LAST_SAVE))
+        self._interval = LatestNumber(number(schema.CHECKPOINT_INTERVAL))
         self._expected = ExpectedItems(number(schema.CHECKPOINT_EXPECTED), self._counted)
 
     def within(self, metrics: Any, component: str) -> "CheckpointRecorder":
@@ -65,8 +65,7 @@ class CheckpointRecorder(Recorder):
 
     def saved(self, seconds: float, size: int | None) -> None:
         """Record a save that took *seconds*; *size* is the document's, if there was one."""
-        self.table.observe(self._saves, seconds)
-        self.table.add(self._saves, _SAVES["ok"])
+        self.table.observe(self._saves, seconds, _SAVES["ok"])
         if size is not None:
             self.table.observe(self._sizes, size)
         self._last_save.set(wall_time())

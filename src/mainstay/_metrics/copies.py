@@ -37,7 +37,7 @@ class CopiesRecorder:
             self._table.add(self._primary, _WINS)
 
     def won(self, copy: int | str) -> None:
-        """Record that the answer of a copy, told by its number or its member, was returned."""
+        """Record that the answer of a copy, which has a number or a member, was returned."""
         self._table.add(self._group(copy), _WINS)
 
     def dissented(self, copy: int | str) -> None:

@@ -14,7 +14,7 @@ class ExpectedItems:
 
     Args:
         gauge: The gauge.
-        counted: Gives how many items were counted so far.
+        counted: Returns how many items were counted so far.
     """
 
     def __init__(self, gauge: NumberGauge, counted: Callable[[], float]) -> None:

@@ -3,7 +3,7 @@
 A gauge keeps no value itself. It has sources, and at each scrape those that still live say what is
 the case: so a state that has run out by itself is not shown any longer, and what is gone ends.
 
-Nobody scrapes a worker process of multiprocess mode. There a source tells of each change, and what
+Nobody scrapes a worker process of multiprocess mode. There a source reports each change, and what
 is the case then is written by the process's `Writer`, to a file whose name says how the values of
 all processes become one.
 """
@@ -96,13 +96,13 @@ class NumberGauge(Gauge[float | None]):
             yield (), said
 
 
-class Latest:
-    """A source of a number that is told, not asked: the last one stands as long as this lives."""
+class LatestNumber:
+    """A source whose number is set, not read: the last one stands as long as this lives."""
 
     def __init__(self, gauge: NumberGauge) -> None:
         self._gauge = gauge
         self._value: float | None = None
-        gauge.follow(self, Latest.value)
+        gauge.follow(self, LatestNumber.value)
 
     def value(self) -> float | None:
         """Return it, or None if there is none yet."""
@@ -115,7 +115,7 @@ class Latest:
 
 
 class Beginnings(Generic[S]):
-    """Tells when the present states of one source began, as far as they were looked at.
+    """When the present states of one source began, as far as they were looked at.
 
     Args:
         states: Asks the source for them.

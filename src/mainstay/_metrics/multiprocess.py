@@ -40,7 +40,6 @@ import functools
 import inspect
 import itertools
 import json
-import logging
 import mmap
 import os
 import re
@@ -58,12 +57,11 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.utils import floatToGoString
 
 from mainstay._core.clock import wall_time
+from mainstay._core.events import logger_of
 from mainstay._core.owner import Owner, is_dead, this_process
 from mainstay._core.threads import get_or_create
 from mainstay._metrics.cells import VARIABLE, Cell, Group, Slots, cell_in_memory
 from mainstay._metrics.schema import Family, Mode
-
-_log = logging.getLogger("mainstay.metrics")
 
 _FILE_SIZE = 1 << 18  # bytes that a file may grow to; a full one is followed by another one
 _STEP = 4_096  # bytes that a file grows by: what a file system gives at least
@@ -265,7 +263,7 @@ class Files:
     def _warn(self, error: OSError) -> None:
         if not self._warned:
             self._warned = True
-            _log.error(
+            logger_of("metrics").error(
                 "cannot write to %s=%s (%s); what new threads and new policies of this "
                 "process record is lost",
                 VARIABLE,
@@ -421,7 +419,7 @@ def _read(directory: str) -> dict[tuple[str, ...], float | str]:
 
 
 class Forwarded(list[float]):
-    """Slots that hand on what is added to them. Reading one gives 0, so `+=` sets the addend."""
+    """Slots that pass on what is added to them. A slot reads as 0, so `+=` sets the addend."""
 
     def __init__(self, forward: Sequence[Callable[[float], object]]) -> None:
         super().__init__([0.0] * len(forward))
@@ -456,7 +454,7 @@ class Forwarding:
             gauge.labels(*labels).set(number)
 
     def cell(self, group: Group) -> Cell:
-        """Make a cell whose slots hand on to the metrics of the same name."""
+        """Make a cell whose slots pass on to the metrics of the same name."""
         counters = [
             self._counter(each).labels(*labels).inc for each, labels in group.counter_series()
         ]

@@ -1,13 +1,14 @@
 """What the layers of a pipeline record with: their events become those of the pipeline's call.
 
-    what a layer tells      of `retry`, `timeout`, ...      of a breaker, pool, bulkhead, rate limit
+    what a layer records    of `retry`, `timeout`, ...      of a breaker, pool, bulkhead, rate limit
     the end of a call       -                               `calls_total` of its own
     that it gave up         -                               `give_ups_total` of its own
     a failed attempt        once, of the pipeline           once, of the pipeline
     a wait                  of the pipeline                 of its own
 
-The end of the pipeline's call, and why it gave up, are those of the layer that told it last, the
-outermost one. Which call that is, a context variable says: tasks and threads of copies inherit it.
+The end of the pipeline's call, and why it gave up, are those of the layer that recorded it last,
+the outermost one. A context variable says which call that is: tasks and threads of copies inherit
+it.
 """
 
 from collections import deque
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 
-from mainstay._core.failures import is_a
+from mainstay._core.failures import CAUSE, is_a
 from mainstay._metrics.layouts import CALL_LAYOUT, OUTCOME_LAYOUT, WAIT_LAYOUT, pipeline_failures
 from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import CALLS
@@ -52,7 +53,7 @@ class PipelineAttempt:
 
 
 class PipelineTally:
-    """What the layers have told of one call of a pipeline.
+    """What the layers have recorded of one call of a pipeline.
 
     Attributes:
         recorder: Counts its failed attempts.
@@ -110,7 +111,7 @@ class PipelineTally:
         its time. What a layer says of anything else sums up attempts that have failed already, or
         is about none, as the end of the time while it waited for the next one.
         """
-        if any(each is error or each is error.__cause__ for each in self._failures):
+        if any(each is error or each is CAUSE.__get__(error) for each in self._failures):
             return
         for attempt in tuple(self._open):
             if _may_be_of(error, attempt):
@@ -240,7 +241,7 @@ class SharedRecorder(Recorder):
         _note_end("success")
 
     def passed(self) -> None:
-        """Record an answer that came the straight way, of which the pipeline knows."""
+        """Record an answer that came on the fast path, of which the pipeline knows."""
         try:
             self._local.cells[self.calls][1][_SUCCESS] += 1.0
         except (AttributeError, KeyError):  # the first call in this thread
@@ -285,8 +286,8 @@ def _note_failure(error: BaseException) -> None:
         tally.judged(error)
 
 
-class Pipe:
-    """What a policy is given to become a layer of a pipeline.
+class PipelineBuilder:
+    """What the policies of a pipeline need while each wraps what the policies inside have made.
 
     Args:
         component: The name of the pipeline.
@@ -297,7 +298,7 @@ class Pipe:
 
     Attributes:
         bounds: What each layer made for the function, the innermost first; None where nothing is
-            of use to the straight way.
+            of use to the fast path.
     """
 
     def __init__(
@@ -321,13 +322,13 @@ class Pipe:
         self.bounds.append(bound)
         return bound
 
-    def part(self) -> PartRecorder:
+    def part_recorder(self) -> PartRecorder:
         """Return what a layer without state records with."""
         found: PartRecorder = self.metrics._recorders.pipeline(  # noqa: SLF001 - which users do not see
             PartRecorder, self.component, self._reasons
         )
         return found
 
-    def shared(self, recorder: Recorder) -> SharedRecorder:
+    def shared_recorder(self, recorder: Recorder) -> SharedRecorder:
         """Return what a shared object records with in place of *recorder*."""
         return SharedRecorder(recorder.table, recorder.component, recorder.policy)

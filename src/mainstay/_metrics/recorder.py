@@ -77,7 +77,7 @@ class Recorder:
         self._failures: Group = table.group(failures or FAILURE_LAYOUTS[policy], labels)
         if shared:
             table.group(OUTCOME_LAYOUT, labels)
-            self.calls.company = self._failures
+            self.calls.companion = self._failures
         # Resolved for `success`, the path that has to be short.
         self._local = table.cells.local
         self._shortest = self.calls.bounds[0]

@@ -130,7 +130,7 @@ class Recorders:
                 yield from each.samples()
 
     def _write_states(self) -> None:
-        """Write the states that a forked child begins in, which no change will tell of."""
+        """Write the states that a forked child begins in, which no change will report."""
         for each in values_now(self._known):
             if isinstance(each, StateGauge):
                 each.changed()

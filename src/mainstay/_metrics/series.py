@@ -170,11 +170,13 @@ class SeriesTable:
         """Add to a counter of *group*."""
         self.cells.cell(group)[1][slot] += amount
 
-    def observe(self, group: Group, value: float) -> None:
-        """Count *value* in the histogram of *group*."""
-        slots, _ = self.cells.cell(group)
+    def observe(self, group: Group, value: float, slot: int | None = None) -> None:
+        """Count *value* in the histogram of *group*, and 1 in the counter *slot* if given."""
+        slots, counters = self.cells.cell(group)
         slots[bisect_left(group.bounds, value)] += 1.0
         slots[-1] += value
+        if slot is not None:
+            counters[slot] += 1.0
 
     def set_gauges(self, family: Family, numbers: Mapping[tuple[str, ...], float]) -> None:
         """Write what is the case in this process, if others have to read it."""

@@ -1,11 +1,12 @@
 """The thread of a worker process of multiprocess mode, which writes what no call may write.
 
-Nobody scrapes a worker, so its gauges are written at each change, through gauges of
-prometheus_client. These take one lock for the whole process, which a thread cannot take twice: a
-signal handler that comes in while its own thread holds it would wait for ever, and so would a
-child that was forked while another thread does. So a change is only put into a queue, which a
-signal handler may use at any time, and this thread does the writing. No process is forked while it
-does.
+Nobody scrapes a worker, so its gauges are written at each change. To write one may take a while:
+files are made, become longer, and those of processes that are gone are removed. And where the
+gauges are those of prometheus_client (`multiprocess.files_work`), it takes one lock for the whole
+process, for which a signal handler would wait for ever that comes in while its own thread holds it,
+and so would a child that was forked while another thread does. So a change is only put into a
+queue, which a signal handler may use at any time, and this thread does the writing. No process is
+forked while it does.
 
 It begins when there is something to write, ends with what it works for, and is waited for, though
 not long, when the process ends. What a full disk or a broken file costs is gauges, and no call.
@@ -13,7 +14,6 @@ not long, when the process ends. What a full disk or a broken file costs is gaug
 
 import atexit
 import itertools
-import logging
 import queue
 import threading
 import weakref
@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from mainstay._core.clock import monotonic
+from mainstay._core.events import logger_of
 from mainstay._core.exits import end_with_subinterpreter
 from mainstay._core.forks import around_forks
 
@@ -32,7 +33,6 @@ PATIENCE = 1.0
 
 Job: TypeAlias = Callable[[], object]
 
-_log = logging.getLogger("mainstay.metrics")
 
 _writers: "weakref.WeakSet[Writer]" = weakref.WeakSet()
 _writing = threading.RLock()
@@ -118,7 +118,7 @@ def _run(
             except Exception:  # noqa: BLE001 - whatever it is, the other gauges go on
                 if not warned:
                     warned = True
-                    _log.exception("gauges of this process are not written")
+                    logger_of("metrics").exception("gauges of this process are not written")
         del job  # it may be all that keeps alive what the thread works for
 
 

@@ -179,6 +179,6 @@ def _takes_key(fn: Callable[..., Any]) -> bool:
     """True if a parameter of a function is named as an idempotency key is."""
     try:
         names = inspect.signature(fn).parameters
-    except (TypeError, ValueError):  # a builtin that does not tell
+    except (TypeError, ValueError):  # a builtin without a signature
         return False
     return any("idempotency" in name.lower() for name in names)

@@ -1,10 +1,10 @@
 """Calls of a pipeline, sync beside async: the layers' own wrappers inside each other, as one call.
 
-What `straight` and `astraight` return takes the straight way where the context is plain and every
-layer admits the call at once: that is the path of every healthy call.
+What `wrap_fast_sync` and `wrap_fast_async` return takes the fast path, that of every healthy call,
+where the context is plain and every layer admits the call at once.
 
 `counted` is the innermost of them, around the function: each time that it is called is an attempt.
-The outermost says which call the attempts, and what the layers tell, belong to (`PipelineTally`).
+The outermost says which call the attempts, and what the layers record, belong to (`PipelineTally`).
 """
 
 from collections.abc import Callable
@@ -17,13 +17,13 @@ from mainstay._core.call import recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import (
     CallContext,
-    ToldDeadline,
+    CallDeadline,
     block_context,
     current_context,
     end,
     process_contexts,
 )
-from mainstay._core.failures import is_a, is_refusal
+from mainstay._core.failures import CONTEXT, is_a, is_refusal
 from mainstay._core.functions import (
     Kind,
     is_awaitable,
@@ -32,7 +32,7 @@ from mainstay._core.functions import (
     require_asyncio,
     wraps,
 )
-from mainstay._core.one_shot import NO_FILE, File, is_file
+from mainstay._core.one_shot import NO_FILE, File, is_file_type
 from mainstay._metrics.pipeline import (
     PipelineAttempt,
     PipelineRecorder,
@@ -40,7 +40,7 @@ from mainstay._metrics.pipeline import (
     set_tally,
     tally_here,
 )
-from mainstay._pipeline.straight import StraightLayer, StraightWay
+from mainstay._pipeline.fast_path import FastLayer, FastPath
 
 
 @attrs.frozen(eq=False)
@@ -50,25 +50,25 @@ class BoundPipeline:
     component: str
     recorder: PipelineRecorder
 
-    def begin(self) -> "PipelineRun":
+    def begin(self) -> "PipelineCall":
         """Begin a call in its context."""
         context = current_context()
         recorder = recorder_in(context, self.recorder, self.component)
-        return PipelineRun(PipelineTally(recorder), context, context.clock.now(), tally_here())
+        return PipelineCall(PipelineTally(recorder), context, context.clock.now(), tally_here())
 
-    def resume(self, started: float, error: BaseException) -> "PipelineRun":
-        """Return the call that began on the straight way, whose function has raised."""
+    def resume(self, started: float, error: BaseException) -> "PipelineCall":
+        """Return the call that began on the fast path, whose function has raised."""
         tally = PipelineTally(self.recorder)
         _note(tally, tally.attempt(), error)
-        return PipelineRun(tally, current_context(), started, tally_here())
+        return PipelineCall(tally, current_context(), started, tally_here())
 
 
 @attrs.frozen(eq=False)
-class PipelineRun:
+class PipelineCall:
     """One call.
 
     Attributes:
-        tally: What its layers tell of it.
+        tally: What its layers record of it.
         context: Its clock.
         started: When it began, in seconds of the clock.
         outer: The tally of the call around it.
@@ -90,62 +90,62 @@ def wrap_sync(bound: BoundPipeline, nested: Callable[..., Any]) -> Callable[...,
     """Make one call of what the layers have made of a `def`."""
 
     @wraps(nested)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        run = bound.begin()
-        set_tally(run.tally)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = bound.begin()
+        set_tally(call.tally)
         try:
             value = nested(*args, **kwargs)
         except BaseException as error:
-            run.end(error)
+            call.end(error)
             raise
-        run.end()
+        call.end()
         return value
 
-    return call
+    return wrapper
 
 
 def wrap_async(bound: BoundPipeline, nested: Callable[..., Any]) -> Callable[..., Any]:
     """Make one call of what the layers have made of an `async def`."""
 
     @wraps(nested)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         require_asyncio(bound.component)
-        run = bound.begin()
-        set_tally(run.tally)
+        call = bound.begin()
+        set_tally(call.tally)
         try:
             value = await nested(*args, **kwargs)
         except BaseException as error:
-            run.end(error)
+            call.end(error)
             raise
-        run.end()
+        call.end()
         return value
 
-    return call
+    return wrapper
 
 
-def straight(  # noqa: C901 - flat, since each further call would cost every call
-    bound: BoundPipeline, way: StraightWay, fn: Callable[..., Any], general: Callable[..., Any]
+def wrap_fast_sync(  # noqa: C901 - flat, since each further call would cost every call
+    bound: BoundPipeline, path: FastPath, fn: Callable[..., Any], slow: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Take the straight way of a `def` where that is open, else the general one."""
-    enters = [layer.enter for layer in way.enterers]
-    leaves = [layer.leave for layer in way.enterers]
-    limit, timed, success = way.limit, way.timed, bound.recorder.success
+    """Take the fast path of a `def` where that is open, else the slow one."""
+    enters = [layer.enter for layer in path.enterers]
+    leaves = [layer.leave for layer in path.enterers]
+    limit, timed, success = path.limit, path.timed, bound.recorder.success
     plain: type = NoneType  # of the last result: asked once for each change, not at every call
 
-    @wraps(general)
-    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
+    @wraps(slow)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
         nonlocal plain
         started = monotonic()
         here = block_context()
         if (
             process_contexts
             or (here is not None and not (here.plain and started < here.deadline))
-            or (kwargs and any(map(is_file, kwargs.values())))
+            or (kwargs and any(map(is_file_type, map(type, kwargs.values()))))
         ):
-            return general(*args, **kwargs)
+            return slow(*args, **kwargs)
         for each in args:
-            if type(each) not in NO_FILE and isinstance(each, File):
-                return general(*args, **kwargs)
+            if type(each) not in NO_FILE and issubclass(type(each), File):
+                return slow(*args, **kwargs)
         places_taken: list[Any] = []  # of all layers: what `would_wait_for_itself` looks for
         try:
             for enter in enters:
@@ -158,11 +158,11 @@ def straight(  # noqa: C901 - flat, since each further call would cost every cal
                     if limit is None:
                         value = fn(*args, **kwargs) if kwargs else fn(*args)
                     else:
-                        told = ToldDeadline(here, started + limit)
+                        own_deadline = CallDeadline(here, started + limit)
                         try:
                             value = fn(*args, **kwargs) if kwargs else fn(*args)
                         finally:
-                            told.end()
+                            own_deadline.end()
                     if type(value) is not plain:
                         if is_awaitable(value):
                             raise refused_awaitable(fn, value)
@@ -175,37 +175,37 @@ def straight(  # noqa: C901 - flat, since each further call would cost every cal
                     for leave, token in zip(leaves, places_taken):  # noqa: B905 - both have one for each layer, and to look costs every call
                         leave(token, now, seconds)
                     if timed is not None and seconds > timed.bound.seconds:
-                        timed.bound.resume(started).returned()  # tells the log, which may block
+                        timed.bound.resume(started).returned()  # may log, which may block
                     success(seconds)
                     return value
                 try:
-                    return _through(bound, way, places_taken, failure, started, (args, kwargs))
+                    return _through(bound, path, places_taken, failure, started, (args, kwargs))
                 finally:
                     del failure  # its traceback leads here
         except BaseException:  # nearly always what the function raised, with all places free
-            _undo(way, places_taken)
+            _undo(path, places_taken)
             raise
-        _undo(way, places_taken)
-        return general(*args, **kwargs)
+        _undo(path, places_taken)
+        return slow(*args, **kwargs)
 
-    return call
+    return wrapper
 
 
-def astraight(  # noqa: C901, PLR0915 - as above
-    bound: BoundPipeline, way: StraightWay, fn: Callable[..., Any], general: Callable[..., Any]
+def wrap_fast_async(  # noqa: C901, PLR0915 - as above
+    bound: BoundPipeline, path: FastPath, fn: Callable[..., Any], slow: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Take the straight way of an `async def` where that is open, else the general one."""
-    enters = [layer.enter for layer in way.enterers]
-    leaves = [layer.leave for layer in way.enterers]
+    """Take the fast path of an `async def` where that is open, else the slow one."""
+    enters = [layer.enter for layer in path.enterers]
+    leaves = [layer.leave for layer in path.enterers]
     from asyncio import current_task  # noqa: PLC0415 - programs without async code do without
 
     from mainstay._core.interrupts import begin_limited  # noqa: PLC0415 - as above
 
-    limit, timed, success = way.limit, way.timed, bound.recorder.success
+    limit, timed, success = path.limit, path.timed, bound.recorder.success
     on_asyncio = False  # asked at the first call: it is a system call in 3.11
 
-    @wraps(general)
-    async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
+    @wraps(slow)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: C901, PLR0912 - as above
         nonlocal on_asyncio
         if not on_asyncio:
             require_asyncio(bound.component)
@@ -217,12 +217,12 @@ def astraight(  # noqa: C901, PLR0915 - as above
             process_contexts
             or (task is None and limit is not None)
             or (here is not None and not (here.plain and started < here.deadline))
-            or (kwargs and any(map(is_file, kwargs.values())))
+            or (kwargs and any(map(is_file_type, map(type, kwargs.values()))))
         ):
-            return await general(*args, **kwargs)
+            return await slow(*args, **kwargs)
         for each in args:
-            if type(each) not in NO_FILE and isinstance(each, File):
-                return await general(*args, **kwargs)
+            if type(each) not in NO_FILE and issubclass(type(each), File):
+                return await slow(*args, **kwargs)
         places_taken: list[Any] = []  # as above
         try:
             for enter in enters:
@@ -250,55 +250,55 @@ def astraight(  # noqa: C901, PLR0915 - as above
                     for leave, token in zip(leaves, places_taken):  # noqa: B905 - as above
                         leave(token, now, seconds)
                     if timed is not None and seconds > timed.bound.seconds:
-                        timed.bound.resume(started).returned()  # tells the log, which may block
+                        timed.bound.resume(started).returned()  # may log, which may block
                     success(seconds)
                     return value
                 try:
                     return await _athrough(
-                        bound, way, places_taken, failure, started, (args, kwargs), entry
+                        bound, path, places_taken, failure, started, (args, kwargs), entry
                     )
                 finally:
                     del failure  # its traceback leads here
         except BaseException:  # nearly always what the function raised, with all places free
-            _undo(way, places_taken)
+            _undo(path, places_taken)
             raise
-        _undo(way, places_taken)
-        return await general(*args, **kwargs)
+        _undo(path, places_taken)
+        return await slow(*args, **kwargs)
 
-    return call
+    return wrapper
 
 
-def _undo(way: StraightWay, kept: list[Any]) -> None:
-    for layer, token in zip(way.enterers, kept, strict=False):
+def _undo(path: FastPath, kept: list[Any]) -> None:
+    for layer, token in zip(path.enterers, kept, strict=False):
         layer.undo(token)
 
 
 def _through(
     bound: BoundPipeline,
-    way: StraightWay,
+    path: FastPath,
     kept: list[Any],
     failure: BaseException,
     started: float,
     call: tuple[tuple[Any, ...], dict[str, Any]],
 ) -> Any:
     """Take an exception of the function through the layers, from the innermost outwards."""
-    tokens = dict(zip(way.enterers, kept, strict=True))
-    run = bound.resume(started, failure)
-    failing = _Failing(way.layers, tokens, started, call, [failure])
+    tokens = dict(zip(path.enterers, kept, strict=True))
+    pipeline_call = bound.resume(started, failure)
+    failing = _Failing(path.layers, tokens, started, call, [failure])
     del failure  # its traceback leads here
-    set_tally(run.tally)
+    set_tally(pipeline_call.tally)
     try:
-        value = failing.come_to(len(way.layers))
+        value = failing.come_to(len(path.layers))
     except BaseException as error:
-        run.end(error)
+        pipeline_call.end(error)
         raise
-    run.end()
+    pipeline_call.end()
     return value
 
 
 async def _athrough(
     bound: BoundPipeline,
-    way: StraightWay,
+    path: FastPath,
     kept: list[Any],
     failure: BaseException,
     started: float,
@@ -306,25 +306,25 @@ async def _athrough(
     entry: Any,
 ) -> Any:
     """As `_through`, in async code; *entry* is that of the timeout if it has ended the call."""
-    tokens: dict[Any, Any] = dict(zip(way.enterers, kept, strict=True))
-    if way.timed is not None:
-        tokens[way.timed] = entry
-    run = bound.resume(started, failure)
-    failing = _Failing(way.layers, tokens, started, call, [failure])
+    tokens: dict[Any, Any] = dict(zip(path.enterers, kept, strict=True))
+    if path.timed is not None:
+        tokens[path.timed] = entry
+    pipeline_call = bound.resume(started, failure)
+    failing = _Failing(path.layers, tokens, started, call, [failure])
     del failure  # as above
-    set_tally(run.tally)
+    set_tally(pipeline_call.tally)
     try:
-        value = await failing.acome_to(len(way.layers))
+        value = await failing.acome_to(len(path.layers))
     except BaseException as error:
-        run.end(error)
+        pipeline_call.end(error)
         raise
-    run.end()
+    pipeline_call.end()
     return value
 
 
 @attrs.frozen(eq=False)
 class _Failing:
-    """A call on the straight way whose function has raised.
+    """A call on the fast path whose function has raised.
 
     As with decorators, a layer handles an exception while that is what `sys.exc_info` tells, and
     a retry repeats when that is over: what the next attempt raises has no context but its own.
@@ -337,7 +337,7 @@ class _Failing:
         failure: The exception of the function, until it is raised again: its traceback leads here.
     """
 
-    layers: list[StraightLayer]
+    layers: list[FastLayer]
     tokens: dict[Any, Any]
     started: float
     call: tuple[tuple[Any, ...], dict[str, Any]]
@@ -379,14 +379,14 @@ class _Failing:
 
     def _raise(self) -> NoReturn:
         failure = self.failure.pop()
-        context = failure.__context__
+        context = CONTEXT.__get__(failure)
         try:
             raise failure
         finally:
-            failure.__context__ = context  # and not what the caller of the pipeline handles
+            CONTEXT.__set__(failure, context)  # and not what the caller of the pipeline handles
             del failure
 
-    def _leave(self, layer: StraightLayer, kept: Any) -> None:
+    def _leave(self, layer: FastLayer, kept: Any) -> None:
         now = monotonic()
         layer.leave(kept, now, now - self.started)
 

@@ -1,7 +1,7 @@
 """`explain`: the worst case of several policies around a function, and warnings about them.
 
 From the inside out, with T the longest time of what is inside and S how long that may go on after
-a time that it was told, which no policy in it lets begin another attempt:
+a time that it was given, which no policy in it lets begin another attempt:
 
     layer                  its longest time                                 S after it
     function               what it takes                                    the same
@@ -162,12 +162,12 @@ def around(layer: Layer, inside: Part) -> Part:
 
 
 def _own(layer: Layer) -> float:
-    """Return the longest that takes what a layer calls after a failure."""
+    """Return the longest time of the function that a layer calls after a failure."""
     return 0.0 if layer.then is None else explain(layer.then).worst_seconds
 
 
 def _times(calls: float, each: float) -> float:
-    """Return the product; without end where there are calls without end."""
+    """Return the product; infinite if *calls* is, even when each takes no time."""
     if calls == math.inf:
         return math.inf
     return calls * each if each else each

@@ -2,24 +2,24 @@
 
 from collections.abc import Callable
 from itertools import chain
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast
 
 import attrs
 
 from mainstay._core.functions import Kind, checked_name, kind_of, name_of
 from mainstay._core.layers import Layer, layers_around
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
-from mainstay._metrics.pipeline import Pipe, PipelineRecorder
+from mainstay._metrics.pipeline import PipelineBuilder, PipelineRecorder
 from mainstay._metrics.schema import GIVE_UP_REASONS
 from mainstay._pipeline.calls import (
     BoundPipeline,
-    astraight,
     counted,
-    straight,
     wrap_async,
+    wrap_fast_async,
+    wrap_fast_sync,
     wrap_sync,
 )
-from mainstay._pipeline.straight import straight_way
+from mainstay._pipeline.fast_path import fast_path
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,7 +30,7 @@ class _Layer(Protocol):
 
     _kind: str
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]: ...
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]: ...
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -54,6 +54,16 @@ class Pipeline:
     name: str
     policies: tuple[Any, ...]
     _metrics: Metrics = attrs.field(alias="metrics")
+    _given: Metrics | None = attrs.field(alias="given")
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.name, self.policies, self._given)
 
     def __repr__(self) -> str:
         return f"<Pipeline {self.name!r} of {', '.join(map(repr, self.policies))}>"
@@ -120,19 +130,19 @@ class Pipeline:
         kinds = [policy._kind for policy in self.policies]  # noqa: SLF001 - of our own policies
         reasons = tuple(dict.fromkeys(chain.from_iterable(map(_reasons_of, self.policies))))
         recorder = recorders_of(self._metrics).pipeline(PipelineRecorder, self.name, reasons)
-        pipe = Pipe(self.name, self._metrics, reasons, counted, once=once)
+        builder = PipelineBuilder(self.name, self._metrics, reasons, counted, once=once)
         inside = [counted(fn)]
         inwards: tuple[_Layer, ...] = self.policies[::-1]
         for policy in inwards:
-            inside.append(policy._layer(inside[-1], pipe))  # noqa: SLF001 - as above
+            inside.append(policy._layer(inside[-1], builder))  # noqa: SLF001 - as above
         nested = inside.pop()
         bound = BoundPipeline(self.name, recorder)
         is_async = kind is Kind.ASYNC
-        general = (wrap_async if is_async else wrap_sync)(bound, nested)
-        way = straight_way(kinds[::-1], pipe.bounds, inside, is_async=is_async)
-        if way is None:
-            return general
-        return (astraight if is_async else straight)(bound, way, fn, general)
+        slow = (wrap_async if is_async else wrap_sync)(bound, nested)
+        path = fast_path(kinds[::-1], builder.bounds, inside, is_async=is_async)
+        if path is None:
+            return slow
+        return (wrap_fast_async if is_async else wrap_fast_sync)(bound, path, fn, slow)
 
 
 def pipeline(name: str, *policies: Any, metrics: Metrics | None = None) -> Pipeline:
@@ -213,7 +223,12 @@ def pipeline(name: str, *policies: Any, metrics: Metrics | None = None) -> Pipel
                 f"{twice!r} is in pipeline {name!r} twice, so each call would use it twice; leave "
                 f"one out"
             )
-    return Pipeline(name, policies, metrics_of(metrics))
+    return Pipeline(name, policies, metrics_of(metrics), metrics)
+
+
+def _again(name: str, policies: tuple[Any, ...], metrics: Metrics | None) -> Pipeline:
+    """Make a pipeline from the parameters of another one, in the process that unpickles it."""
+    return pipeline(name, *policies, metrics=metrics)
 
 
 def _anything(*args: Any, **kwargs: Any) -> None:

@@ -15,8 +15,8 @@ starts. The rules:
 4. Changes to context variables by an inline primary are seen by the caller, as after a plain
    await; those of other copies are not. Copies run in a copy of the caller's context.
 
-Losers are cancelled and not waited for. Each has a callback that takes its result to `dispose` or
-its exception off the event loop's hands; it is the whole reaper, so that nothing has to be ended.
+Losers are cancelled and not waited for. A callback of each passes its result to `dispose`, or reads
+its exception so that the event loop does not complain; no other task has to wait for them.
 
 Most hedged calls end as they begin: the primary answers, and nothing else has happened that
 anybody has to decide about. So where the first answer wins and the primary starts alone, a call is
@@ -78,19 +78,19 @@ def _wrap_with_task(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[.
     """Wrap what runs every copy in a task."""
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         loop = AsyncLoop.begin(bound, args, kwargs)
         loop.start()
         return await loop.result()
 
-    return call
+    return wrapper
 
 
 def _wrap_inline(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap what runs its primary in the caller's task, whatever else it may need."""
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         loop = AsyncLoop.begin(bound, args, kwargs, inline=True)
         loop.start()
         try:
@@ -102,7 +102,7 @@ def _wrap_inline(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
             loop.primary_answered(value)
         return await loop.result()
 
-    return call
+    return wrapper
 
 
 def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,7 +114,7 @@ def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
     in_any_context = _wrap_inline(bound, fn)
 
     @wraps(fn)
-    async def call(*args: Any, **kwargs: Any) -> Any:
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
         started = monotonic()
         here, delay = block_context(), latency.delay
         try:
@@ -160,7 +160,7 @@ def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
             loop.primary_answered(value)
         return await loop.result()
 
-    return call
+    return wrapper
 
 
 @attrs.define(eq=False)
@@ -304,7 +304,7 @@ class AsyncLoop:
             self._limit = call.context.clock.call_later(seconds, self._expire)
 
     def slow_at(self, due: float) -> None:
-        """Start one more copy at *due*, in place of a `SharedTimer` that would have told of it."""
+        """Start one more copy at *due*, in place of a `SharedTimer`."""
         seconds = max(0.0, due - self.call.now())
         self._timer = self.call.context.clock.call_later(seconds, self.slow)
 

@@ -19,12 +19,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from mainstay._core.budget import observe, spend
-from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine
+from mainstay._core.call import PREDICATE_ERROR, Call
 from mainstay._core.clock import SYSTEM
 from mainstay._core.context import CallContext
 from mainstay._core.events import is_observed, logger_of, publish
-from mainstay._core.failures import AttemptLog, counted, described, is_a, is_refused
-from mainstay._core.functions import is_awaitable, refused_awaitable
+from mainstay._core.failures import (
+    CONTEXT,
+    AttemptLog,
+    counted,
+    described,
+    is_a,
+    is_refusal,
+    is_refused,
+)
+from mainstay._core.functions import close_coroutine, is_awaitable, refused_awaitable
 from mainstay._core.watching import WatchedAttempt
 from mainstay._metrics.recorder import Recorder
 from mainstay._redundant.decision import HedgeReason, Round, forbids_hedge, last_failed
@@ -235,7 +243,8 @@ class RedundantCall(Call[Recorder]):
         try:
             round_.failed(copy, error, self.context.clock.now(), replaceable=not lacking)
         except Exception as broken:  # noqa: BLE001 - of a rule of the user's
-            broken.__context__ = broken.__context__ or error
+            if CONTEXT.__get__(broken) is None:
+                CONTEXT.__set__(broken, error)
             self._broken(broken, f"the failure of copy {copy} was counted")
             return False
         self.settled = round_.state == "decided"
@@ -350,7 +359,7 @@ class RedundantCall(Call[Recorder]):
             for copy in round_.dissenters:
                 self.bound.copies.dissented(self.label(copy))
         if round_.answers or self._refused or self.members is not None:
-            self._let_go(round_.dissenters)
+            self._dispose_rest(round_.dissenters)
         return answer
 
     def record_failure(self) -> BaseException:
@@ -375,7 +384,7 @@ class RedundantCall(Call[Recorder]):
         if reason not in ("not_retryable", "predicate_error") and self.round.tally is not None:
             self.bound.copies.voted(self.round.verdict())
         self.give_up(reason, failure, outcome, attempts=self.made())
-        self._let_go()
+        self._dispose_rest()
         self.round.errors = {}
         return failure
 
@@ -386,7 +395,7 @@ class RedundantCall(Call[Recorder]):
         self.bound.latency.took_longer_than(self.elapsed())
         errors, self.round.errors = self.round.errors, {}
         self.end_interrupted(error, self.made(), next(reversed(errors.values()), None))
-        self._let_go()
+        self._dispose_rest()
 
     def made(self) -> int:
         """Return the number of copies that were started, and had a member if there is a pool."""
@@ -403,7 +412,7 @@ class RedundantCall(Call[Recorder]):
 
     # Answers that are not returned.
 
-    def _let_go(self, dissenters: Collection[int] | None = None) -> None:
+    def _dispose_rest(self, dissenters: Collection[int] | None = None) -> None:
         """Report the answers to the pool, and dispose of those that are not returned."""
         if self.members is not None:
             self.members.settle(dissenters)
@@ -420,7 +429,7 @@ class RedundantCall(Call[Recorder]):
             if answer is self._returned:  # copies may share what they answer
                 continue
             try:
-                _see_to(self, dispose, dispose(answer))
+                _await_disposal(self, dispose, dispose(answer))
             except Exception as error:  # noqa: BLE001 - must not end a call that has its answer
                 _dispose_failed(self, dispose, error)
 
@@ -433,7 +442,7 @@ def watched_copy(call: RedundantCall, copy: int) -> WatchedAttempt:
 
 
 def cut_short(call: RedundantCall) -> None:
-    """Have copies that are cancelled from now on tell of members that are silent; not in a race."""
+    """Have copies that are cancelled from now on mean silent members, except in a race."""
     if call.members is not None and call.bound.fns and not call.settled:
         call.members.cut_short = True
 
@@ -458,7 +467,7 @@ def _is_refused(call: RedundantCall, answer: Any) -> bool:
 
 
 def _judge_late(call: RedundantCall, members: "CopyMembers", copy: int, answer: Any) -> None:
-    """Tell the pool of an answer that came when the call was settled."""
+    """Report to the pool an answer that came after the call was settled."""
     try:
         refused = _is_refused(call, answer)
     except Exception:  # noqa: BLE001 - logged, and nobody is left who could get it
@@ -473,8 +482,8 @@ def _judge_late(call: RedundantCall, members: "CopyMembers", copy: int, answer: 
 # What `dispose` returned.
 
 
-def _see_to(call: RedundantCall, dispose: Callable[[Any], Any], result: Any) -> None:
-    """Await what an async `dispose` returned, off the caller's path; refuse it elsewhere."""
+def _await_disposal(call: RedundantCall, dispose: Callable[[Any], Any], result: Any) -> None:
+    """Await what an async `dispose` returned, in a task; raise if the code is sync."""
     if not is_awaitable(result):
         return
     if not call.is_async:
@@ -498,7 +507,7 @@ async def awaited(awaitable: Any) -> Any:
 
 
 def _dispose_failed(call: RedundantCall, dispose: Callable[[Any], Any], error: Exception) -> None:
-    """Tell of an exception that nobody can get any more."""
+    """Log and count an exception of `dispose`: the caller may have returned long ago."""
     logger_of(POLICY).error("%s: `dispose` raised", call.component, exc_info=error)
     call.recorder.listener_failed(dispose, error, "dispose")
 
@@ -511,9 +520,10 @@ def _summed_up(call: RedundantCall) -> Exception:
     round_, failed = call.round, _failed_by_themselves(call)
     if _nobody_called(call):
         return _noted(call, min(round_.errors))
-    if round_.answers or not failed or (call.bound.settings.raises == "group" and round_.made > 1):
+    if round_.answers or not failed or call.bound.settings.raises == "group":
         return _group(call)
-    return _noted(call, last_failed(failed, round_.ended))
+    own = [copy for copy in failed if not is_refusal(round_.errors[copy])]
+    return _noted(call, last_failed(own or failed, round_.ended))
 
 
 def _nobody_called(call: RedundantCall) -> bool:

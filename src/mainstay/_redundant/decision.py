@@ -180,9 +180,9 @@ def forbids_hedge(
 
     Args:
         left: Seconds that the call has left.
-        room: Whether there is a thread or task for the copy.
-        member: Tells whether its pool has a member for it.
-        token: Takes one call from the budget, if there is one.
+        room: True if there is a thread or task for the copy.
+        member: Returns True if the pool has a member for the copy.
+        token: Takes one extra call from the budget; returns False if none is left.
     """
     if left <= 0:
         return "deadline"

@@ -58,7 +58,7 @@ class LatencyTracker:
         self._counts = False
 
     def _forget(self) -> None:
-        """Know of no call, as if just made."""
+        """Forget all calls."""
         start = self._start
         with self._lock:
             self._durations.clear()
@@ -68,14 +68,14 @@ class LatencyTracker:
         self._changed()
 
     def show(self, gauge: NumberGauge) -> None:
-        """Have *gauge* read the delay, and tell it of changes."""
+        """Have *gauge* read the delay, and report changes to it."""
         gauge.follow(self, LatencyTracker._read)
         if gauge not in self._gauges:
             self._gauges = WeakSet((*self._gauges, gauge))  # another thread may look at the old one
             gauge.changed()
 
     def answered(self, seconds: float, now: float, *, at_once: bool = False) -> None:
-        """Record that a call was answered after *seconds*, which the budget is to be told, too.
+        """Record that a call was answered after *seconds*, for the budget too.
 
         Args:
             seconds: Since its primary began.
@@ -90,7 +90,7 @@ class LatencyTracker:
             self.catch_up(now)
 
     def catch_up(self, now: float = 0.0) -> None:
-        """Count what is in the queue, and tell the gauges."""
+        """Count what is in the queue, and update the gauges."""
         if self._counted_queue(now):
             self._changed()
 
@@ -180,10 +180,10 @@ class SharedTimer:
         self._context = Context()  # nobody's: it would keep alive what a call has in its own
 
     def add(self, call: TimedCall, due: float) -> None:
-        """Tell *call* at *due* that it is slow. Its event loop must be the one that is running."""
+        """Call `slow` of *call* at *due*. Its event loop must be the one that is running."""
         if due < self._latest and self.waiting:
             # The delay has become shorter, and this call is due before some that began earlier.
-            self.event_loop.call_later(due - monotonic(), self._tell, call, context=self._context)
+            self.event_loop.call_later(due - monotonic(), self._hurry, call, context=self._context)
         else:
             self._latest = due
             if due < self._goes_off:
@@ -205,9 +205,9 @@ class SharedTimer:
                 break
             slow.append(call)
         for call in slow:
-            self._tell(call)
+            self._hurry(call)
 
-    def _tell(self, call: TimedCall) -> None:
+    def _hurry(self, call: TimedCall) -> None:
         if self.waiting.pop(call, None) is not None:
             call.slow()
 

@@ -29,11 +29,10 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from mainstay._core.call import recorder_in
+from mainstay._core.call import predicate_failed, recorder_in
 from mainstay._core.clock import Clock
 from mainstay._core.context import CallContext, current_context
-from mainstay._core.events import is_first, logger_of
-from mainstay._core.failures import FAILING, Verdict, class_name, described, is_refusal, leave_note
+from mainstay._core.failures import FAILING, Verdict, described, is_refusal
 from mainstay._core.interrupts import limited
 from mainstay._core.threads import Pause
 from mainstay._failover.call import no_member
@@ -237,7 +236,7 @@ class CopyMembers:
         self._answered.add(copy)
 
     def settle(self, dissenters: Collection[int] | None) -> None:
-        """Tell the pool, at the end of the call, what came of the copies that have answered.
+        """Report to the pool, at the end of the call, what came of the copies that have answered.
 
         Args:
             dissenters: Those that were outvoted; None if no vote was decided.
@@ -248,7 +247,7 @@ class CopyMembers:
             self._judge(copy, dissenters)
 
     def late(self, copy: int) -> None:
-        """Tell the pool of an answer that came when the call was settled."""
+        """Report to the pool an answer that came after the call was settled."""
         self._judge(copy, None)
 
     def _judge(self, copy: int, dissenters: Collection[int] | None) -> None:
@@ -263,7 +262,7 @@ class CopyMembers:
             loan.succeeded()
 
     def failed(self, copy: int, error: Exception) -> None:
-        """Tell the pool that a copy has failed by itself."""
+        """Report to the pool that a copy has failed by itself."""
         loan = self._take_loan(copy)
         if loan is not None:
             loan.failed(error)
@@ -274,13 +273,13 @@ class CopyMembers:
         return isinstance(offer, MemberLoan) and offer.overdue
 
     def refused(self, copy: int) -> None:
-        """Tell the pool that the answer of a copy counts as a failure."""
+        """Report to the pool that the answer of a copy counts as a failure."""
         loan = self._take_loan(copy)
         if loan is not None:
             loan.refused()
 
     def released(self, copy: int) -> None:
-        """Tell the pool that a copy has ended and nothing follows from that."""
+        """Report to the pool that a copy has ended and nothing follows from that."""
         loan = self._take_loan(copy)
         if loan is not None:
             loan.released(cut_short=self.cut_short)
@@ -335,28 +334,28 @@ class MemberLoan:
         self._engine.done(self._handle)
 
     def answered(self) -> None:
-        """Tell how long an answer in async code took, whatever it is worth."""
+        """Report how long an answer in async code took, whatever it is worth."""
         self._engine.answers.append(self._seconds or 0.0)
 
     def succeeded(self) -> None:
-        """Tell that the member has answered."""
+        """Report that the member has answered."""
         self._recorder.attempt("success")
         if self._handle.slot.inspected:
             now = self._clock.now()
             self._engine.succeeded(self._handle, now, self._seconds or 0.0)
 
     def dissented(self) -> None:
-        """Tell that the member has answered, and was outvoted."""
+        """Report that the member has answered, and was outvoted."""
         self._recorder.attempt("success")
         self._engine.dissented(self._handle, self._clock.now())
 
     def unjudged(self) -> None:
-        """Tell that the member has answered, and that no vote says if it was right."""
+        """Report that the member has answered, and that no vote says if it was right."""
         self._recorder.attempt("success")
         self._engine.released(self._handle, self._clock.now(), answered=True)
 
     def failed(self, error: Exception) -> None:
-        """Tell what the attempt has raised; the `on` of the pool says if that counts."""
+        """Report what the attempt has raised; the `on` of the pool says if that counts."""
         verdict: object = Verdict.MEMBER_FAILED
         outcome = "timeout"
         if not self.overdue:
@@ -370,7 +369,7 @@ class MemberLoan:
             self._engine.released(self._handle, self._clock.now())
 
     def refused(self) -> None:
-        """Tell that the member has answered what counts as a failure."""
+        """Report that the member has answered what counts as a failure."""
         self._recorder.attempt("error")
         self._engine.failed(self._handle, self._clock.now())
 
@@ -379,16 +378,12 @@ class MemberLoan:
         try:
             return settings.verdict(error)
         except Exception as broken:  # noqa: BLE001 - must not hide the user's own exception
-            text = f"`on` raised {described(broken)}, so the exception counts as not matched"
-            leave_note(error, f"mainstay.{POLICY} {settings.name}", text)
-            self._calls.hook_failed("predicate")
-            name = class_name(error)
-            if is_first(POLICY, settings.name, "predicate", name):
-                logger_of(POLICY).warning("%s: for %s %s", settings.name, name, text)
+            what = f"`on` raised {described(broken)}"
+            predicate_failed(self._calls, POLICY, settings.name, error, what)
             return Verdict.STOP
 
     def released(self, *, cut_short: bool) -> None:
-        """Tell that nothing is known of the attempt, but perhaps that the member is silent.
+        """Report that nothing is known of the attempt, but perhaps that the member is silent.
 
         Args:
             cut_short: True if the attempt was cancelled because its caller left, or its time was
@@ -406,7 +401,7 @@ class MemberLoan:
         self._recorder.attempt(outcome)
 
     def unused(self) -> None:
-        """Tell that there was no attempt."""
+        """Report that there was no attempt."""
         _give_back(self._engine, self._handle, self._clock.now())
 
 

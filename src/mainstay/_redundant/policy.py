@@ -21,7 +21,7 @@ from typing import (
 import attrs
 
 from mainstay import hedge, vote
-from mainstay._core.arguments import Duration, to_count, to_seconds
+from mainstay._core.arguments import Duration, check_choice, to_count, to_limit
 from mainstay._core.budget import RetryBudget
 from mainstay._core.failures import checked_on_result
 from mainstay._core.functions import (
@@ -40,7 +40,8 @@ from mainstay._core.threads import get_or_create
 from mainstay._core.workers import WorkerPool
 from mainstay._metrics.abandoned import AbandonedCalls
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
-from mainstay._metrics.pipeline import Pipe
+from mainstay._metrics.pipeline import PipelineBuilder
+from mainstay._metrics.recorder import Recorder
 from mainstay._metrics.schema import MOST_COMPONENTS, OTHER
 from mainstay._redundant.async_loop import wrap_async
 from mainstay._redundant.decision import planned
@@ -200,24 +201,22 @@ class Redundant(Shared):
             return wrapper
         return with_layers(without_resource(fn)(wrapper), getattr(wrapper, LAYERS))
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
-        pipe.bind(None)
+        builder.bind(None)
         inside = attrs.evolve(
             self,
-            name=pipe.component,
-            metrics=pipe.metrics,
-            alternatives=tuple(map(pipe.counted, self._alternatives)),
+            name=builder.component,
+            metrics=builder.metrics,
+            alternatives=tuple(map(builder.counted, self._alternatives)),
         )
-        placed = resource_first_or_as_self if pipe.once else resource_first
+        placed = resource_first_or_as_self if builder.once else resource_first
         kind = kind_of(fn)
         self._check_kind(kind, fn)
-        bound = attrs.evolve(
-            inside._bound(pipe.component, inside._fns(fn, placed)),  # noqa: SLF001 - of its own class
-            recorder=pipe.part(),
-        )
+        fns = inside._fns(fn, placed)  # noqa: SLF001 - of its own class
+        bound = inside._bound(builder.component, fns, builder.part_recorder())  # noqa: SLF001 - as above
         wrapper = _wrapper(bound, kind, fn)
-        return wrapper if pipe.once else self._hiding(fn, wrapper)
+        return wrapper if builder.once else self._hiding(fn, wrapper)
 
     def _fns(self, fn: Callable[..., Any], placed: Placed) -> tuple[Callable[..., Any], ...]:
         """Return what the copies call; *placed* puts the resource of a pool in its place."""
@@ -229,7 +228,9 @@ class Redundant(Shared):
             checked_rule(self._settings.rule, len(fns))
         return fns[: self._copies]
 
-    def _bound(self, name: str, fns: tuple[Callable[..., Any], ...]) -> BoundRedundant:
+    def _bound(
+        self, name: str, fns: tuple[Callable[..., Any], ...], recorder: Recorder | None = None
+    ) -> BoundRedundant:
         component, settings = self._name or name, self._settings
         known = component in self._latencies or len(self._latencies) < MOST_COMPONENTS
         key = component if known else OTHER
@@ -238,7 +239,7 @@ class Redundant(Shared):
         )
         abandoned = get_or_create(self._abandoned, key, AbandonedCalls)
         first = planned(settings.rule, len(fns), together=settings.start.together) if fns else 0
-        recorder = recorders_of(self._metrics).calls(component, POLICY)
+        recorder = recorder or recorders_of(self._metrics).calls(component, POLICY)
         return BoundRedundant(
             settings, component, fns, first, latency, abandoned, self._metrics, recorder
         )
@@ -430,8 +431,8 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
             number of members of the pool.
         Exception: From a call: the first exception that *on* does not match; if no copy answered,
             the exception that was raised last.
-        AllCopiesFailedError: From a call with ``raises="group"``, if more than one copy was
-            started and all failed.
+        AllCopiesFailedError: From a call with ``raises="group"``, if all copies failed, also if
+            only one was started.
         ResultRefusedError: From a call, if no copy answered and *on_result* refused the last
             result, which is in `.result`.
         NoDecisionError: From a call, if copies answered but the vote was not decided.
@@ -472,10 +473,8 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
         raise TypeError(
             f"`start` must be made by `mainstay.hedge`, such as `hedge.after(0.2)`, not {start!r}"
         )
-    if primary not in ("inline", "task"):
-        raise ValueError(f'`primary` must be "inline" or "task", not {primary!r}')
-    if raises not in ("last", "group"):
-        raise ValueError(f'`raises` must be "last" or "group", not {raises!r}')
+    check_choice(primary, "primary", ("inline", "task"))
+    check_choice(raises, "raises", ("last", "group"))
     when = delay_of(start or (hedge.quantile(0.95) if takes_first else hedge.together()))
     settings = RedundantSettings(
         start=when,
@@ -483,7 +482,7 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
         takes_first=takes_first,
         judge=checked_on(on),
         on_result=checked_on_result(on_result),
-        timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
+        timeout=to_limit(timeout, "timeout"),
         budget=checked_budget(budget, together=when.together),
         dispose=checked_dispose(dispose),
         primary=primary,

@@ -84,7 +84,7 @@ class BoundRedundant:
     )
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most: a copy may start when another one has failed."""
+        """Return the worst case of a call, for `explain`: each copy starts when one has failed."""
         settings, copies = self.settings, len(self.fns)
         return (
             Layer(

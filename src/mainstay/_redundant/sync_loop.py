@@ -48,10 +48,10 @@ def wrap_sync(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[..., An
     """Make a `def` redundant."""
 
     @wraps(fn)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         return SyncLoop(bound, args, kwargs).run()
 
-    return call
+    return wrapper
 
 
 def is_abandoned() -> bool:

@@ -17,11 +17,12 @@ import attrs
 
 from mainstay._core.arguments import to_seconds
 from mainstay._core.budget import observe, spend
-from mainstay._core.call import PREDICATE_ERROR, Call, close_coroutine, recorder_in
+from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import SYSTEM, monotonic
 from mainstay._core.context import current_context
 from mainstay._core.events import is_first, is_observed, logger_of, publish
 from mainstay._core.failures import (
+    CONTEXT,
     KEPT,
     AttemptLog,
     Predicate,
@@ -29,8 +30,10 @@ from mainstay._core.failures import (
     described,
     failing_of,
     is_a,
+    is_refusal,
     leave_note,
 )
+from mainstay._core.functions import close_coroutine
 from mainstay._core.layers import Layer
 from mainstay._core.one_shot import NO_FILES, Positions, has_one_shot, positions_of, used_up
 from mainstay._core.watching import WatchedAttempt
@@ -73,7 +76,7 @@ class BoundRetry:
     recorder: Recorder
 
     def layers(self) -> tuple[Layer, ...]:
-        """Return what it makes of a call at most."""
+        """Return the worst case of a call, for `explain`."""
         return (self.settings.layer(self.component),)
 
     def begin(self, function: FunctionCall | None = None) -> "RetryCall":
@@ -99,7 +102,7 @@ class BoundRetry:
         return call
 
     def resume(self, started: float, function: FunctionCall | None) -> "RetryCall":
-        """Return the `RetryCall` of a call that began on the short path, which has no files."""
+        """Return the `RetryCall` of a call that began on the fast path, which has no files."""
         context = current_context()
         recorder, settings = self.recorder, self.settings
         call = RetryCall(
@@ -121,6 +124,8 @@ class RetryCall(Call[Recorder]):
         made: The number of attempts that have ended.
         idle: The seconds waited between attempts.
         last_error: The exception of the last attempt, while another attempt follows.
+        last_own: The last exception so far that was no refusal: what the call raises if refusals
+            follow it.
         one_shot: True if an attempt may use up an argument.
         files: The positions of the files among the arguments before the first attempt.
         used_up: The argument that an attempt has used up, in words, or None.
@@ -134,6 +139,7 @@ class RetryCall(Call[Recorder]):
     made: int = 0
     idle: float = 0.0
     last_error: Exception | None = None
+    last_own: Exception | None = None
     one_shot: bool = False
     files: Positions = NO_FILES
     used_up: str | None = None
@@ -144,7 +150,12 @@ class RetryCall(Call[Recorder]):
     # An attempt has ended: what the loops ask.
 
     def after(self, error: Exception, verdict: object) -> float | None:
-        """Decide after an attempt that raised: seconds to wait, or None to let *error* go on."""
+        """Decide after an attempt that raised: seconds to wait, or None to let *error* go on.
+
+        Raises:
+            Exception: The last exception that was no refusal, if *error* is one and no other
+                attempt follows.
+        """
         self._ended(error)
         self.recorder.error(error)
         try:
@@ -193,9 +204,16 @@ class RetryCall(Call[Recorder]):
             self._give_up("not_retryable", error)
 
     def _end_with(self, error: Exception, reason: "RetryReason", why: str) -> None:
-        """End the call with *error*, and leave the note of the policy on it."""
+        """End the call, and leave the note of the policy on what it raises.
+
+        That is *error*, which goes on by itself; or the last exception before it that was no
+        refusal, if *error* is one.
+        """
+        own = self.last_own if is_refusal(error) else None
         made = counted(self.made, "attempt")
-        text = self._log.note(f"gave up after {made} in {self.elapsed():.3f} s: {why}")
+        summary = f"gave up after {made} in {self.elapsed():.3f} s: {why}"
+        text = self._log.note(summary, whole=own is not None)
+        error = error if own is None else own
         if self.made > 1:
             left_at, component = monotonic(), self.component
             owner = f"mainstay.{POLICY} {component}"
@@ -203,6 +221,13 @@ class RetryCall(Call[Recorder]):
         else:
             self.note(error, text)
         self._give_up(reason, error)
+        if own is not None:
+            context = CONTEXT.__get__(own)
+            try:
+                raise own
+            finally:
+                CONTEXT.__set__(own, context)  # not what came after it
+                del own, error  # this frame is part of its traceback
 
     def accept(self, value: object, refused: object) -> float | None:
         """Decide after an attempt that returned: seconds to wait, or None to return *value*.
@@ -212,8 +237,7 @@ class RetryCall(Call[Recorder]):
         """
         if not refused:
             self.made += 1
-            self.last_error = None
-            self._log.clear()
+            _forget(self)
             self.end("success" if self.made == 1 else "recovered", self.made)
             return None
         error = ResultRefusedError(self.component, value, self.made + 1, self.elapsed())
@@ -236,8 +260,8 @@ class RetryCall(Call[Recorder]):
         self._interrupted(error, self.made + 1)
 
     def _interrupted(self, error: BaseException, attempts: int) -> None:
-        last, self.last_error = self.last_error, None
-        self._log.clear()
+        last = self.last_error
+        _forget(self)
         self.end_interrupted(error, attempts, last)
 
     def _ended(self, error: Exception) -> None:
@@ -431,10 +455,11 @@ class RetryCall(Call[Recorder]):
                 self._interrupted(interrupt, self.made)
                 raise
         self.last_error = error
+        if not is_refusal(error):
+            self.last_own = error
 
     def _give_up(self, reason: "RetryReason", error: Exception) -> None:
-        self.last_error = None  # its traceback leads to the frame that has this call
-        self._log.clear()
+        _forget(self)
         outcome = "timeout" if reason == "timeout" else "error"
         self.give_up(reason, error, outcome, attempts=self.made)
 
@@ -443,6 +468,12 @@ class RetryCall(Call[Recorder]):
         from mainstay.events import RetryGaveUp  # noqa: PLC0415 - the policy has loaded it
 
         return RetryGaveUp(self.component, attempts, self.elapsed(), reason, error)
+
+
+def _forget(call: RetryCall) -> None:
+    """Forget what the attempts raised: the tracebacks lead to the frame that has this call."""
+    call.last_error = call.last_own = None
+    call._log.clear()  # noqa: SLF001 - of this module
 
 
 def watched_attempt(call: RetryCall) -> WatchedAttempt:

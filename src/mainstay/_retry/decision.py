@@ -60,7 +60,7 @@ def hinted_wait(hint: float, chance: float) -> float:
 def hint_of(verdict: object) -> float | None:
     """Return the delay in a verdict of `on`: None for False, NaN for True.
 
-    Verdicts are told by identity, so that a 1 is a delay of a second and not a True. A negative
+    Verdicts are compared by identity, so that a 1 is a delay of a second and not a True. A negative
     or NaN delay means "use `wait`", which is what True means.
 
     Raises:

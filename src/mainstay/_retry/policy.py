@@ -18,7 +18,7 @@ from typing import (
 
 import attrs
 
-from mainstay._core.arguments import DefaultInt, Duration, to_seconds
+from mainstay._core.arguments import DefaultInt, Duration, check_choice, to_count, to_limit
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.failures import Classes, checked_on_result
 from mainstay._core.functions import (
@@ -34,7 +34,7 @@ from mainstay._core.functions import (
 from mainstay._core.layers import with_layers
 from mainstay._core.misuse import keywords_only
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
-from mainstay._metrics.pipeline import Pipe
+from mainstay._metrics.pipeline import PipelineBuilder
 from mainstay._retry.blocks import AsyncBlock, Block
 from mainstay._retry.call import POLICY, BoundRetry
 from mainstay._retry.loops import WRAPPERS
@@ -48,7 +48,7 @@ On: TypeAlias = Classes | Callable[[Exception], object] | Strategy
 
 
 class _DefaultFloat(float):
-    """A default that is told from the same number written by the caller."""
+    """A default that can be distinguished from the same number given by the caller."""
 
 
 _ATTEMPTS: Final = DefaultInt(5)
@@ -156,12 +156,12 @@ class Retry:
         """
         return self(fn)(*args, **kwargs)
 
-    def _layer(self, fn: Callable[..., Any], pipe: Pipe) -> Callable[..., Any]:
+    def _layer(self, fn: Callable[..., Any], builder: PipelineBuilder) -> Callable[..., Any]:
         """Wrap a function as a layer of a pipeline."""
         kind = kind_of(fn)
         self._check_kind(kind, fn)
-        bound = BoundRetry(self._settings, self._name or pipe.component, pipe.part())
-        return _wrapped(pipe.bind(bound), kind, fn)
+        bound = BoundRetry(self._settings, self._name or builder.component, builder.part_recorder())
+        return _wrapped(builder.bind(bound), kind, fn)
 
     def __iter__(self) -> Block:
         """Begin a block of attempts: ``for attempt in policy:`` and in it ``with attempt:``.
@@ -328,7 +328,8 @@ def retry(
         TypeError: Here or at decoration, if an argument has the wrong type or does not fit the
             function.
         ValueError: Here, if an argument is out of its range.
-        Exception: From a call: the last attempt's own exception.
+        Exception: From a call: the last attempt's own exception; if that is a `RejectedError`, the
+            last exception before it that is none.
         ResultRefusedError: From a call, if the last result was refused.
         DeadlineExpiredError: From a call that began with no time left; the function was not called.
         UnsupportedLoopError: From an async call outside asyncio.
@@ -355,20 +356,17 @@ def retry(
         timeout = None if timeout is _TIMEOUT else timeout
     given = dict(locals())  # the parameters, and nothing else yet: what a copy is made of
     hooks = {"on": on, "on_result": on_result}
+    check_choice(nested, "nested", ("allow", "once"))
     settings = RetrySettings(
         judge=judge_of(on),
-        attempts=_checked_attempts(attempts),
-        timeout=None if timeout is None else to_seconds(timeout, "timeout", zero=False),
-        attempt_timeout=(
-            None
-            if attempt_timeout is None
-            else to_seconds(attempt_timeout, "attempt_timeout", zero=False)
-        ),
+        attempts=None if attempts is None else to_count(attempts, "attempts"),
+        timeout=to_limit(timeout, "timeout"),
+        attempt_timeout=to_limit(attempt_timeout, "attempt_timeout"),
         wait=wait_of(wait),
         stop=stop_of(stop),
         on_result=checked_on_result(on_result, may_be_async=True),
         budget=budget_of(budget),
-        nested=_checked_nested(nested),
+        nested=nested,
     )
     _load_what_failures_need(settings)
     async_hook = next((n for n, h in hooks.items() if is_async_hook(h)), None)
@@ -379,7 +377,7 @@ def retry(
 
 
 def settings_of(policy: Retry) -> RetrySettings:
-    """Return what a policy was told."""
+    """Return the settings of a policy."""
     settings: RetrySettings = policy._settings  # noqa: SLF001 - of this module
     return settings
 
@@ -430,21 +428,3 @@ def _load_what_failures_need(settings: RetrySettings) -> None:
         import mainstay._core.interrupts  # noqa: PLC0415 - programs without async code do without it
     if settings.asks_a_strategy():
         import mainstay._retry.call_state  # noqa: F401, PLC0415 - only strategies read it
-
-
-def _checked_nested(nested: object) -> Literal["allow", "once"]:
-    if nested == "allow":
-        return "allow"
-    if nested == "once":
-        return "once"
-    raise ValueError(f'`nested` must be "allow" or "once", not {nested!r}')
-
-
-def _checked_attempts(attempts: object) -> int | None:
-    if attempts is None:
-        return None
-    if not isinstance(attempts, int) or isinstance(attempts, bool):
-        raise TypeError(f"`attempts` must be a whole number or None, not {attempts!r}")
-    if attempts < 1:
-        raise ValueError(f"`attempts` must be at least 1, the first call, not {attempts}")
-    return attempts

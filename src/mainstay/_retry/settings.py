@@ -34,7 +34,7 @@ class RetrySettings:
         return any(extra is not None for extra in extras)
 
     def layer(self, component: str) -> Layer:
-        """Return what a retry with this name makes of a call at most."""
+        """Return the worst case of a call of a retry with this name."""
         return Layer(
             kind="retry",
             component=component,

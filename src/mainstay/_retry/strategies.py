@@ -101,6 +101,12 @@ def _checked(parameter: str, strategy: Strategy) -> Strategy:
         raise TypeError(
             f"`{parameter}` must be a plain function or strategy, not {name_of(strategy)}"
         )
+    kinds = [each for each in type(strategy).__mro__ if each.__module__.startswith("tenacity.")]
+    if kinds and all(each.__name__ != f"{parameter}_base" for each in kinds):
+        raise TypeError(
+            f"`{parameter}` takes tenacity's {parameter}_* strategies, not "
+            f"{type(strategy).__name__}"
+        )
     return strategy
 
 

@@ -134,11 +134,9 @@ class Lines:
         """Return the calls of one policy of one component."""
         line = self._start(row)
         if self._columns.policy:
-            self._paint.add(
-                line, f" {self._paint.fit(row.policy, 10)}", self._or_faint(row, "faint")
-            )
+            self._add(row, line, f" {self._paint.fit(row.policy, 10)}", "faint")
         rate = "…" if row.rate is None else words.rate(row.rate)
-        self._paint.add(line, f" {rate:>7}", self._or_faint(row, "text"))
+        self._add(row, line, f" {rate:>7}", "text")
         if self._columns.spark:
             line.append(" ")
             self._sparkline(line, row, self._columns.spark)
@@ -147,17 +145,17 @@ class Lines:
             self._bar(line, row, self._columns.bar)
         failed = f" {words.percent(row.failed) if row.failed else '':>6}"
         bad = "worst strong" if row.level is Level.FAILING else "text"
-        self._paint.add(line, failed, self._or_faint(row, bad))
+        self._add(row, line, failed, bad)
         if self._columns.recovered:
             shown = words.percent(row.recovered) if row.recovered else ""
             style = "bad" if row.level and row.why.endswith("recovered") else "faint"
-            self._paint.add(line, f" {shown:>6}", self._or_faint(row, style))
+            self._add(row, line, f" {shown:>6}", style)
         if self._columns.p50:
-            self._paint.add(line, f" {self._quantile(row, 0):>7}", self._or_faint(row, "faint"))
-        self._paint.add(line, f" {self._quantile(row, 1):>7}", self._or_faint(row, "text"))
+            self._add(row, line, f" {self._quantile(row, 0):>7}", "faint")
+        self._add(row, line, f" {self._quantile(row, 1):>7}", "text")
         if self._columns.attempts:
             shown = "" if row.attempts is None else f"{row.attempts:.2f}"
-            self._paint.add(line, f" {shown:>5}", self._or_faint(row, "faint"))
+            self._add(row, line, f" {shown:>5}", "faint")
         if row.age is not None:
             self._paint.add(line, f"  {words.age(row.age)} ago", "faint")
         elif self._columns.errors:
@@ -178,7 +176,7 @@ class Lines:
         styles = {Level.WELL: "spark", Level.DEGRADED: "bad", Level.FAILING: "worst"}
         for cell, step in zip(cells, steps, strict=True):
             glyph = SPARKS[step - 1] if step else "·"
-            self._paint.add(line, glyph, self._or_faint(row, styles[cell.level]))
+            self._add(row, line, glyph, styles[cell.level])
 
     def _bar(self, line: Text, row: CallsRow, width: int) -> None:
         if not row.rate:
@@ -188,7 +186,7 @@ class Lines:
         for glyph, style, cells in zip(
             "─━■", ("well", "bad", "worst"), bar(shares, width), strict=True
         ):
-            self._paint.add(line, glyph * cells, self._or_faint(row, style))
+            self._add(row, line, glyph * cells, style)
 
     def pools(self, pools: Sequence[PoolRow]) -> list[tuple[AnyRow, Text]]:
         """Return a line for each pool, its members one below the other from pool to pool.
@@ -225,7 +223,7 @@ class Lines:
             left = len(order) - count
             more = len(f" +{left - 1}") if left > 1 else 0
             if count and line.cell_len + 1 + members[place].cell_len + more > self._width:
-                self._paint.add(line, f" +{left}", self._or_faint(row, "quiet"))
+                self._add(row, line, f" +{left}", "quiet")
                 return
             line.append(" ")
             line.append_text(members[place])
@@ -235,9 +233,9 @@ class Lines:
         if member.level is Level.FAILING:
             style = "worst"
         text = self._paint.text()
-        self._paint.add(text, f"{glyph} ", self._or_faint(row, style))
+        self._add(row, text, f"{glyph} ", style)
         named = f"{style} strong" if member.level else "text"
-        self._paint.add(text, printable(member.name), self._or_faint(row, named))
+        self._add(row, text, printable(member.name), named)
         word = STATE_WORDS.get(member.state, member.state)
         said = [word] if word else []
         if member.processes is not None:
@@ -246,7 +244,7 @@ class Lines:
             said.append(self._since(member.since))
         if said:
             style = style if member.level else "faint"
-            self._paint.add(text, f" {' '.join(said)}", self._or_faint(row, style))
+            self._add(row, text, f" {' '.join(said)}", style)
         if self._columns.members and member.rate:
             self._paint.add(text, f" {words.rate(member.rate)}/s", "faint")
         return text
@@ -259,14 +257,12 @@ class Lines:
         for row, state in zip(breakers, states, strict=True):
             line = self._start(row)
             style = LEVELS[row.level][1] if row.level else "quiet"
-            self._paint.add(line, f" {self._paint.fit(state, width)}", self._or_faint(row, style))
+            self._add(row, line, f" {self._paint.fit(state, width)}", style)
             if row.refused:
-                self._paint.add(
-                    line, f" refuses {words.rate(row.refused)}/s", self._or_faint(row, "text")
-                )
+                self._add(row, line, f" refuses {words.rate(row.refused)}/s", "text")
             if row.outages:
                 outages = words.counted(row.outages, "outage")
-                self._paint.add(line, f"  {outages} since the start", self._or_faint(row, "quiet"))
+                self._add(row, line, f"  {outages} since the start", "quiet")
             lines.append((row, self._aged(line, row)))
         return lines
 
@@ -282,14 +278,12 @@ class Lines:
         """Return a bulkhead."""
         line = self._start(row)
         said = f" {row.running:,} of {row.limit:,} run"
-        self._paint.add(line, self._paint.fit(said, 16), self._or_faint(row, "text"))
+        self._add(row, line, self._paint.fit(said, 16), "text")
         if row.waiting:
             style = "bad" if row.level else "text"
-            self._paint.add(line, f" {row.waiting:,} wait ", self._or_faint(row, style))
+            self._add(row, line, f" {row.waiting:,} wait ", style)
         if row.refused:
-            self._paint.add(
-                line, f" refuses {words.rate(row.refused)}/s", self._or_faint(row, "text")
-            )
+            self._add(row, line, f" refuses {words.rate(row.refused)}/s", "text")
         return self._aged(line, row)
 
     def copies(self, row: CopiesRow) -> Text:
@@ -305,37 +299,31 @@ class Lines:
             said.append(f"{words.rate(row.votes)} votes/s")
             if not row.outvoted and row.votes:
                 said.append("unanimous")
-        self._paint.add(line, " " + "  ".join(said), self._or_faint(row, "text"))
+        self._add(row, line, " " + "  ".join(said), "text")
         for copy, rate in row.outvoted:
             style = "bad" if row.level else "quiet"
             name = printable(copy)
-            self._paint.add(
-                line, f"  {name} outvoted {words.rate(rate)}/s", self._or_faint(row, style)
-            )
+            self._add(row, line, f"  {name} outvoted {words.rate(rate)}/s", style)
         return self._aged(line, row)
 
     def run(self, row: RunRow) -> Text:
         """Return a checkpointed function."""
         line = self._start(row)
-        self._paint.add(
-            line, f" {words.counted(row.items, 'item'):>14}", self._or_faint(row, "text")
-        )
+        self._add(row, line, f" {words.counted(row.items, 'item'):>14}", "text")
         if row.share is not None:
-            self._paint.add(line, f" {words.percent(row.share):>5}", self._or_faint(row, "strong"))
+            self._add(row, line, f" {words.percent(row.share):>5}", "strong")
         if row.rate:
-            self._paint.add(line, f" {words.rate(row.rate)}/s", self._or_faint(row, "text"))
+            self._add(row, line, f" {words.rate(row.rate)}/s", "text")
         if row.left is not None:
-            self._paint.add(line, f"  {words.age(row.left)} left", self._or_faint(row, "text"))
+            self._add(row, line, f"  {words.age(row.left)} left", "text")
         if row.level and row.why != "save is late":
             self._paint.add(line, f"  {row.why}", f"{LEVELS[row.level][1]} strong")
         if row.saved is not None:
             style = "bad" if row.why == "save is late" else "quiet"
             saved = f"  saved {words.age(row.saved)} ago"
-            self._paint.add(line, saved, self._or_faint(row, style))
+            self._add(row, line, saved, style)
         if self._columns.members and row.every is not None:
-            self._paint.add(
-                line, f", every {words.interval(row.every)}", self._or_faint(row, "quiet")
-            )
+            self._add(row, line, f", every {words.interval(row.every)}", "quiet")
         if self._columns.errors and row.saves:
             self._paint.add(line, f"  {words.rate(row.saves)} saves/s", "faint")
         return self._aged(line, row)
@@ -384,10 +372,10 @@ class Lines:
     def _start(self, row: AnyRow) -> Text:
         glyph, style = LEVELS[row.level]
         line = self._paint.text()
-        self._paint.add(line, f"{glyph} ", self._or_faint(row, style))
+        self._add(row, line, f"{glyph} ", style)
         named = f"{style} strong" if row.level else "text"
         name = self._paint.fit(printable(row.component), self._columns.name)
-        return self._paint.add(line, name, self._or_faint(row, named))
+        return self._add(row, line, name, named)
 
     def _aged(self, line: Text, row: AnyRow) -> Text:
         return (
@@ -399,6 +387,6 @@ class Lines:
     def _since(self, since: Since) -> str:
         return f"{'' if since.is_exact else '>'}{words.age(since.seconds)}"
 
-    def _or_faint(self, row: AnyRow, style: str) -> str:
-        """Return the style, unless the figures are old."""
-        return style if row.age is None else "faint"
+    def _add(self, row: AnyRow, line: Text, text: str, style: str) -> Text:
+        """Add a piece in that style, or faintly where the figures of the row are old."""
+        return self._paint.add(line, text, style if row.age is None else "faint")

@@ -3,8 +3,8 @@
     header                              form                        read
     retry-after-ms                      milliseconds                first
     Retry-After                         seconds, or a date          next
-    x-ratelimit-reset, -requests,       seconds, "1m30.5s",         of status 429 alone: the longest
-    -tokens                             seconds since 1970          of those that are used up
+    x-ratelimit-reset, and what begins  seconds, "1m30.5s",         of status 429 alone: the longest
+    so: -requests, -tokens, -after      seconds since 1970          of those that are used up
 
 What is negative, no number of at most 15 digits, or no date says nothing.
 
@@ -29,7 +29,7 @@ _FIXDATE = re.compile(
 _UTC = timezone.utc  # noqa: UP017 - the name in all versions
 _UNITS = (3600.0, 60.0, 1.0, 0.001)
 _EPOCH = 1e9  # seconds since 1970 are above, waits below
-_RESETS = ("", "-requests", "-tokens")
+_RESET = "x-ratelimit-reset"
 
 
 def asked_delay(headers: Any, wall: float, *, throttled: bool) -> float | None:
@@ -90,12 +90,21 @@ def _any_date(text: str) -> datetime:
 
 def _until_reset(headers: Any, wall: float) -> float | None:
     found = []
-    for kind in _RESETS:
-        seconds = _wait_of(_header(headers, f"x-ratelimit-reset{kind}"), wall)
+    for kind in _kinds_of_resets(headers):
+        seconds = _wait_of(_header(headers, f"{_RESET}{kind}"), wall)
         if seconds is not None:
             used_up = _number(_header(headers, f"x-ratelimit-remaining{kind}")) == 0
             found.append((used_up, seconds))
     return max(found)[1] if found else None
+
+
+def _kinds_of_resets(headers: Any) -> set[str]:
+    """Return how the names of the resets in *headers* end: "", "-requests" and so on."""
+    try:
+        names = [name.lower() for name in headers.keys()]  # noqa: SIM118 - some mappings iterate over pairs
+    except Exception:  # noqa: BLE001 - as in `_header`
+        return set()
+    return {name.removeprefix(_RESET) for name in names if name.startswith(_RESET)}
 
 
 def _wait_of(text: str | None, wall: float) -> float | None:

@@ -165,7 +165,7 @@ class Transient:
                 return answer
             cause = error.__cause__
             depth += 1
-            if cause is None or depth == _DEEPEST_CAUSE:
+            if cause is None or depth > _DEEPEST_CAUSE:
                 return UNKNOWN
             error = cause
 

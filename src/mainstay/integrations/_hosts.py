@@ -14,12 +14,11 @@ import attrs
 from mainstay._breaker.policy import CircuitBreaker
 from mainstay._core.arguments import to_count
 from mainstay._core.budget import RetryBudget, budget_of
-from mainstay._core.call import close_coroutine
 from mainstay._core.context import current_context
 from mainstay._core.detector import Detect
 from mainstay._core.failures import Predicate
 from mainstay._core.forks import reset_after_fork, unlocked_copy
-from mainstay._core.functions import checked_name_or_none
+from mainstay._core.functions import checked_name_or_none, close_coroutine
 from mainstay._core.sharing import reset_with_all
 from mainstay._limits.adaptive import Adaptive
 from mainstay._limits.bulkhead_calls import BoundBulkhead

@@ -17,15 +17,14 @@ from mainstay.errors import DeadlineExpiredError
 from mainstay.integrations._calls import end_of
 from mainstay.integrations._errors import as_clients
 from mainstay.integrations._hosts import Host, Policies, counts
+from mainstay.integrations._open_answer import OpenAnswer
 from mainstay.integrations._time import (
-    can_be_watched,
     has_deadline,
     is_over,
     time_left,
     until_deadline,
 )
 from mainstay.integrations._versions import check_version
-from mainstay.integrations._watchdog import Watch
 
 # Before anything below names what older versions lack.
 check_version("httpx", httpx.__version__, since="0.27", before="1")
@@ -160,7 +159,7 @@ class HttpxExchange:
             return
         if not isinstance(response.stream, HttpxBody):
             response.stream = HttpxBody(response, self._request, self._component)
-        response.stream.place = place
+        response.stream.answer.hold(place)
 
     def discard(self) -> None:
         """Close the answer of an attempt that another one follows."""
@@ -296,7 +295,7 @@ class HttpxBody(httpx.SyncByteStream, httpx.AsyncByteStream):
     """The body of an answer, which ends with the time left and gives back the place of its request.
 
     Attributes:
-        place: The place, if there is one that is still held.
+        answer: What the body needs until nobody reads it any more.
     """
 
     def __init__(self, response: httpx.Response, request: httpx.Request, component: str) -> None:
@@ -304,9 +303,7 @@ class HttpxBody(httpx.SyncByteStream, httpx.AsyncByteStream):
         self._extensions = response.extensions
         self._request = request
         self._component = component
-        self._watch: Watch | None = None
-        self._error: BaseException | None = None
-        self.place: BulkheadCall | None = None
+        self.answer = OpenAnswer(component)
 
     def __iter__(self) -> Iterator[bytes]:
         pieces = iter(self._stream)
@@ -316,7 +313,7 @@ class HttpxBody(httpx.SyncByteStream, httpx.AsyncByteStream):
         except GeneratorExit:  # the caller reads no further
             raise
         except BaseException as error:
-            self._error = error
+            self.answer.error = error
             raise
 
     def _next(self, pieces: Iterator[bytes]) -> bytes | None:
@@ -324,21 +321,20 @@ class HttpxBody(httpx.SyncByteStream, httpx.AsyncByteStream):
         if not has_deadline():
             return next(pieces, None)
         try:
-            with self._watched(time_left(self._component)):
+            with self._reading(time_left(self._component)):
                 return next(pieces, None)
         except (httpx.TransportError, DeadlineExpiredError) as error:
             if is_over():
                 raise self._late() from error
             raise
 
-    def _watched(self, left: float) -> AbstractContextManager[None]:
-        if not can_be_watched(left) or self._extensions.get("http_version") == b"HTTP/2":
+    def _reading(self, left: float) -> AbstractContextManager[None]:
+        if self._extensions.get("http_version") == b"HTTP/2":
             return nullcontext()  # a connection of HTTP/2 has other requests, too
-        if self._watch is None:
-            with suppress(AttributeError, KeyError, OSError, ValueError):  # it may have none
-                connection = self._extensions["network_stream"].get_extra_info("socket")
-                self._watch = Watch(connection.fileno())
-        return nullcontext() if self._watch is None else self._watch.reading(left, self._component)
+        return self.answer.reading(left, self._connection)
+
+    def _connection(self) -> Any:
+        return self._extensions["network_stream"].get_extra_info("socket")
 
     def _late(self) -> httpx.ReadTimeout:
         """Return what a read raises that the time left has ended."""
@@ -353,7 +349,7 @@ class HttpxBody(httpx.SyncByteStream, httpx.AsyncByteStream):
         except GeneratorExit:  # the caller reads no further
             raise
         except BaseException as error:
-            self._error = error
+            self.answer.error = error
             raise
 
     async def _anext(self, pieces: AsyncIterator[bytes]) -> bytes | None:
@@ -371,22 +367,14 @@ class HttpxBody(httpx.SyncByteStream, httpx.AsyncByteStream):
         try:
             self._stream.close()
         finally:
-            self._end()
+            self.answer.end()
 
     async def aclose(self) -> None:
         """As `close`."""
         try:
             await self._stream.aclose()
         finally:
-            self._end()
+            self.answer.end()
 
     def __del__(self) -> None:  # of an answer that nobody has closed
-        self._end()
-
-    def _end(self) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.close()
-        place, self.place = self.place, None
-        if place is not None:
-            end_of(place, self._error)
+        self.answer.end()

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import attrs
 
-from mainstay._core.condition import HealthState
+from mainstay._core.health import HealthState
 from mainstay._health import ComponentHealth
 from mainstay.errors import DeadlineExpiredError, RejectedError
 from mainstay.integrations._refusals import answered_as

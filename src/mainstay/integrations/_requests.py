@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from typing import Any
 
 import requests
@@ -18,9 +18,9 @@ from mainstay.errors import DeadlineExpiredError
 from mainstay.integrations._calls import end_of
 from mainstay.integrations._errors import as_clients
 from mainstay.integrations._hosts import Host, Policies, counts
-from mainstay.integrations._time import can_be_watched, has_deadline, is_over, time_left
+from mainstay.integrations._open_answer import OpenAnswer
+from mainstay.integrations._time import has_deadline, is_over, time_left
 from mainstay.integrations._versions import check_version
-from mainstay.integrations._watchdog import Watch
 
 # Before anything below names what older versions lack.
 check_version("requests", requests.__version__, since="2.32.2", before="3")
@@ -125,7 +125,7 @@ class RequestsExchange:
             return
         if not isinstance(response.raw, RequestsAnswerBody):
             response.raw = RequestsAnswerBody(response.raw, self._component)
-        response.raw.place = place
+        response.raw.answer.hold(place)
 
     def discard(self) -> None:
         """Close the answer of an attempt that another one follows."""
@@ -196,15 +196,13 @@ class RequestsAnswerBody:
     """The body of an answer, which ends with the time left and gives back the place of its request.
 
     Attributes:
-        place: The place, if there is one that is still held.
+        answer: What the body needs until nobody reads it any more.
     """
 
     def __init__(self, raw: Any, component: str) -> None:
         self._raw = raw
         self._component = component
-        self._watch: Watch | None = None
-        self._error: BaseException | None = None
-        self.place: BulkheadCall | None = None
+        self.answer = OpenAnswer(component)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
@@ -217,23 +215,23 @@ class RequestsAnswerBody:
         pieces = self._raw.stream(*args, **kwargs)
         while (piece := self._in_time(next, pieces, _END)) is not _END:
             yield piece
-        self._end()
+        self.answer.end()
 
     def read(self, amt: int | None = None, *args: Any, **kwargs: Any) -> Any:
         """Return at most *amt* bytes of the body, or all of it."""
         piece = self._in_time(self._raw.read, amt, *args, **kwargs)
         if amt is None or not piece:
-            self._end()
+            self.answer.end()
         return piece
 
     def _in_time(self, read: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             if not has_deadline():
                 return read(*args, **kwargs)
-            with self._watched(time_left(self._component)):
+            with self.answer.reading(time_left(self._component), lambda: self._raw):
                 return read(*args, **kwargs)
         except BaseException as error:
-            self._error = error
+            self.answer.error = error
             # requests itself leaves that to its caller, and urllib3 knows only of its own errors.
             self.close()
             self.release_conn()
@@ -242,20 +240,12 @@ class RequestsAnswerBody:
                 raise as_clients(expired, requests.ReadTimeout) from error
             raise
 
-    def _watched(self, left: float) -> AbstractContextManager[None]:
-        if not can_be_watched(left):
-            return nullcontext()
-        if self._watch is None:
-            with suppress(OSError, ValueError, AttributeError):  # read already, or no connection
-                self._watch = Watch(self._raw.fileno())
-        return nullcontext() if self._watch is None else self._watch.reading(left, self._component)
-
     def close(self) -> None:
         """Close the body, and give the place back."""
         try:
             self._raw.close()
         finally:
-            self._end()
+            self.answer.end()
 
     def release_conn(self) -> None:
         """Return the connection to its pool, and free the place."""
@@ -264,15 +254,7 @@ class RequestsAnswerBody:
             if release is not None:
                 release()
         finally:
-            self._end()
+            self.answer.end()
 
     def __del__(self) -> None:  # of an answer that nobody has closed
-        self._end()
-
-    def _end(self) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.close()
-        place, self.place = self.place, None
-        if place is not None:
-            end_of(place, self._error)
+        self.answer.end()

@@ -33,7 +33,7 @@ from mainstay._limits.holders import HeldPlace
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay._metrics.pipeline import POLICY, PipelineRecorder
 from mainstay._metrics.wire import WireRecorder
-from mainstay._pipeline.straight import StraightBulkhead
+from mainstay._pipeline.fast_path import FastBulkhead
 from mainstay._wire import DeadlineReader
 from mainstay.errors import BulkheadFullError, DeadlineExpiredError
 from mainstay.integrations._own_responses import OwnResponse, health_page
@@ -62,7 +62,7 @@ class RequestCall(Call[PipelineRecorder]):
     """
 
     policy: ClassVar[str] = POLICY
-    bulkhead: StraightBulkhead | None
+    bulkhead: FastBulkhead | None
     held: HeldPlace | None = None
     waited: BulkheadCall | None = None
     was_called: bool = False
@@ -201,7 +201,7 @@ class RequestRules:
     component: str
     recorder: PipelineRecorder
     wire: WireRecorder
-    bulkhead: StraightBulkhead | None
+    bulkhead: FastBulkhead | None
     reader: DeadlineReader
     health: str | None
     ready: tuple[str, ...]
@@ -265,7 +265,7 @@ def check_takes(app: object, *parameters: str) -> None:
 
 def rules_of(  # noqa: D417 - the others are those of a middleware
     app: Callable[..., object],
-    layer: type[StraightBulkhead],
+    layer: type[FastBulkhead],
     *,
     bulkhead: Bulkhead | None,
     at_most: Duration,

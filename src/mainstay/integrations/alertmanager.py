@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final, Literal, overload
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+from mainstay._core.arguments import kind_in_words
 from mainstay._core.events import is_first, logger_of
 from mainstay._core.sharing import Shared, reset_with_all
 from mainstay._failover.alerted import AlertedPool, What
@@ -271,24 +272,22 @@ def _alerted(pools: object) -> dict[str, AlertedPool]:
         ValueError: If two have one name.
     """
     if isinstance(pools, FailoverPool) or not isinstance(pools, Iterable):
-        raise TypeError(f"`pools` must be a list of pools, not {_kind_of(pools)}")
+        raise TypeError(f"`pools` must be a list of pools, not {kind_in_words(pools)}")
     found: dict[str, AlertedPool] = {}
     for pool in pools:
         if not isinstance(pool, FailoverPool):
-            raise TypeError(f"`pools` must be a list of pools, and {_kind_of(pool)} is not a pool")
+            raise TypeError(
+                f"`pools` must be a list of pools, and {kind_in_words(pool)} is not a pool"
+            )
         if pool.name in found:
             raise ValueError(f"`pools` must have different names, and {pool.name!r} occurs twice")
         found[pool.name] = AlertedPool(pool._engine)  # noqa: SLF001 - hidden from users only
     return found
 
 
-def _kind_of(value: object) -> str:
-    return f"an object of type {type(value).__name__}"
-
-
 def _checked_token(token: object) -> bytes:
     if not isinstance(token, str):
-        raise TypeError(f"`token` must be a str, not {_kind_of(token)}")
+        raise TypeError(f"`token` must be a str, not {kind_in_words(token)}")
     if not (token and token.isascii() and token.isprintable() and " " not in token):
         raise ValueError("`token` must be printable ASCII without spaces, and not empty")
     return token.encode()

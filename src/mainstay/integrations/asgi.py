@@ -11,7 +11,7 @@ from mainstay._core.context import block_context
 from mainstay._core.deadline import begin_interrupting, deadline, end_interrupting
 from mainstay._limits.bulkhead import Bulkhead
 from mainstay._metrics.collector import Metrics
-from mainstay._pipeline.straight import StraightAsyncBulkhead
+from mainstay._pipeline.fast_path import FastAsyncBulkhead
 from mainstay._wire import TIMEOUT_HEADER
 from mainstay.errors import DeadlineExpiredError
 from mainstay.integrations._own_responses import OwnResponse, answer_to
@@ -119,7 +119,7 @@ class Middleware:
         self._app = app
         self._rules: RequestRules = rules_of(
             app,
-            StraightAsyncBulkhead,
+            FastAsyncBulkhead,
             bulkhead=bulkhead,
             at_most=at_most,
             header=header,
@@ -259,7 +259,7 @@ class _AsgiRequest:
             entry = end_interrupting(self._block, type(error))
             if entry is not None:
                 expired = DeadlineExpiredError(call.component, self._seconds)
-                expired.__cause__ = entry.cause or error
+                expired.__cause__ = error if entry.cause is None else entry.cause
                 error = expired
         call.raised(error, has_left=self.has_left)
         return error

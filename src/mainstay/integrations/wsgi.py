@@ -13,7 +13,7 @@ from mainstay._core.deadline import deadline
 from mainstay._core.functions import Kind, kind_of
 from mainstay._limits.bulkhead import Bulkhead
 from mainstay._metrics.collector import Metrics
-from mainstay._pipeline.straight import StraightBulkhead
+from mainstay._pipeline.fast_path import FastBulkhead
 from mainstay._wire import TIMEOUT_HEADER
 from mainstay.errors import DeadlineExpiredError
 from mainstay.integrations._own_responses import OwnResponse, answer_to
@@ -100,7 +100,7 @@ class Middleware:
         self._app = app
         self._rules: RequestRules = rules_of(
             app,
-            StraightBulkhead,
+            FastBulkhead,
             bulkhead=bulkhead,
             at_most=at_most,
             header=header,

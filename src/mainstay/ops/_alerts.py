@@ -189,11 +189,10 @@ def retry_alerts(series: Series, min_events: int) -> Iterator[Alert]:
         "the policy acted, more than three times the share of the last day. Users see nothing yet.",
         wait="15m",
     )
-    refused = ask.events(series, "give_ups_total", "5m", ask.CALL, 'reason="budget"')
     yield Alert(
         "BudgetExhausted",
         "ticket",
-        f"{refused} > 0",
+        _happened(series, "give_ups_total", "5m", ask.CALL, 'reason="budget"'),
         "The retry budget of {{ $labels.component }} ({{ $labels.policy }}) is spent",
         "{{ $value | humanize }} calls of the last 5 minutes gave up, since too many others were "
         "being tried again already.",
@@ -203,7 +202,7 @@ def retry_alerts(series: Series, min_events: int) -> Iterator[Alert]:
     yield Alert(
         "NestedRetries",
         "ticket",
-        f"{ask.events(series, 'nested_retries_total', '15m')} > 0",
+        _happened(series, "nested_retries_total", "15m", ask.COMPONENT),
         "Retries inside the retry {{ $labels.component }} multiply",
         "{{ $value | humanize }} attempts of the last 15 minutes had been retried inside as well, "
         "so that each call becomes as many as the product of both.",
@@ -263,11 +262,10 @@ def rate_limit_alerts(series: Series, min_events: int) -> Iterator[Alert]:
         "are more than the limit allows, and more than can wait.",
         wait="10m",
     )
-    failed = ask.events(series, "rate_store_errors_total", "10m", f"{ask.COMPONENT}, action")
     yield Alert(
         "RateStoreFails",
         "ticket",
-        f"{failed} > 0",
+        _happened(series, "rate_store_errors_total", "10m", f"{ask.COMPONENT}, action"),
         "The store of the shared rate limit {{ $labels.component }} fails",
         "{{ $value | humanize }} calls of the last 10 minutes were decided without it: "
         "{{ $labels.action }}.",
@@ -384,8 +382,8 @@ def checkpoint_alerts(series: Series) -> Iterator[Alert]:
         )
 
 
-def _happened(series: Series, name: str, window: str, by: str) -> str:
-    return f"{ask.events(series, name, window, by)} > 0"
+def _happened(series: Series, name: str, window: str, by: str, *conditions: str) -> str:
+    return f"{ask.events(series, name, window, by, *conditions)} > 0"
 
 
 def own_alerts(series: Series) -> Iterator[Alert]:

@@ -8,6 +8,7 @@ it is cut to 512 kB at the next time; less would cost a change of size every tim
 import contextlib
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -49,10 +50,13 @@ class Opener:
         """Open a connection, once nobody else is making the file.
 
         Raises:
-            StoreUnavailableError: If SQLite cannot keep its promises where the file is.
+            StoreUnavailableError: If SQLite cannot keep its promises where the file is, or it is a
+                directory or a device.
             StoreSchemaError: If it is another program's, or made by a newer mainstay.
             sqlite3.Error: If SQLite cannot open it.
         """
+        if self._is_no_file():
+            raise StoreUnavailableError(self.url, "it is a directory or a device; name a file")
         if not self.network and (danger := self._danger()):
             raise StoreUnavailableError(
                 self.url, f"{danger}, or SQLiteStore(path, network=True) at your own risk"
@@ -133,6 +137,12 @@ class Opener:
             database, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False,
             factory=Connection, uri=uri,
         )  # fmt: skip
+
+    def _is_no_file(self) -> bool:
+        try:
+            return not stat.S_ISREG(self.path.stat().st_mode)
+        except OSError:
+            return False  # SQLite makes it, or says what is wrong
 
     def _danger(self) -> str:
         """Return why SQLite cannot keep its promises where the file is, and what to do, or ""."""

@@ -6,15 +6,15 @@ ids of runs are used again, but no run leaves a result behind. There is room for
 which the table of runs checks, each with 2^32 results, which the caller of a store checks.
 """
 
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, get_args
 
-import attrs
-
-from mainstay._core.owner import Owner, part, this_process
+from mainstay._core.owner import part, this_process
 from mainstay.errors import CorruptCheckpointError, LeaseLostError
+from mainstay.stores._record_fields import FIELDS, from_fields, to_fields
 from mainstay.stores.base import (
     MOST_RESULTS,
     RENEWALS_PER_LEASE,
@@ -28,12 +28,7 @@ from mainstay.stores.base import (
     Status,
 )
 
-_COLUMNS: tuple[str, ...] = (
-    "name", "key", "life", "token", "grant", "sequence", "status", "boot", "namespace", "pid",
-    "started", "host", "expires", "seen", "saved", "attempt", "crashes", "exit", "error",
-    "arguments", "created", "updated",
-)  # fmt: skip
-_NAMES = ", ".join(f'"{column}"' for column in _COLUMNS)
+_NAMES = ", ".join(f'"{column}"' for column in FIELDS)
 _RUN = " WHERE name = ? AND key = ?"
 _COUNTS = (
     "SELECT name, 'done', count(*), NULL FROM run WHERE status = 'done' GROUP BY name UNION ALL "
@@ -60,9 +55,9 @@ _LISTED = (
     "AND (? IS NULL OR status IN (?, 'running')) ORDER BY name, key LIMIT ?"
 )
 _WRITE = (
-    f"INSERT INTO run ({_NAMES}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
+    f"INSERT INTO run ({_NAMES}) VALUES ({', '.join('?' * len(FIELDS))}) "
     f"ON CONFLICT (name, key) DO UPDATE SET "
-    + ", ".join(f'"{column}" = excluded."{column}"' for column in _COLUMNS[2:])
+    + ", ".join(f'"{column}" = excluded."{column}"' for column in FIELDS[2:])
 )
 _CHANGE = "UPDATE run SET expires = ?, seen = ?, updated = ?, sequence = max(sequence, ?)"
 _RENEW = _CHANGE + _NEXT
@@ -76,21 +71,29 @@ _RELEASE = (
 )
 _INSERT = f"INSERT INTO result SELECT {_ROW}, ?, ? FROM run"
 _PUT = _INSERT + _RUN
-_STEP = f"{_INSERT}{_OWNED} AND crashes = 0 AND expires > ?{_BUILDS}"
+_STEP = (  # whose text for a number is a mismatch; INSERT ... SELECT would write a table between
+    f"INSERT INTO result VALUES (coalesce((SELECT {_ROW} FROM run{_OWNED} AND crashes = 0 "
+    f"AND expires > ?{_BUILDS}), 'refused'), ?, ?)"
+)
 _KEPT = f"SELECT slot, value FROM result WHERE id = (SELECT {_ROW} FROM run{_RUN})"
 _DROP = f"DELETE FROM result WHERE id = (SELECT {_ROW} FROM run{_RUN})"
 _UNNUMBERED = 2**62
 _RESULTS = "FROM result WHERE id BETWEEN ? AND ?"
 
 
-def find(db: sqlite3.Connection, run: RunId) -> Record | None:
+def find(db: sqlite3.Connection, run: RunId, *, mended: bool = False) -> Record | None:
     """Return the record of a run, or None if there is none.
 
+    Args:
+        db: The connection.
+        run: Which run.
+        mended: True for one that is only to be removed.
+
     Raises:
-        CorruptCheckpointError: If it cannot be what was written.
+        CorruptCheckpointError: If it cannot be what was written, unless it is *mended*.
     """
     rows = db.execute(_RECORDS + _RUN, (run.name, run.key)).fetchall()
-    return _record_of(rows[0]) if rows else None
+    return _record_of(rows[0], mended=mended) if rows else None
 
 
 def page(
@@ -157,9 +160,8 @@ def _id_of(db: sqlite3.Connection, run: RunId) -> int:
 
 def write(db: sqlite3.Connection, record: Record) -> None:
     """Write the record of a run."""
-    values = attrs.asdict(record, recurse=False)
-    values |= attrs.asdict(record.run) | attrs.asdict(record.owner)
-    db.execute(_WRITE, [values[column] for column in _COLUMNS])
+    values = to_fields(record)
+    db.execute(_WRITE, [values[column] for column in FIELDS])
 
 
 def remove(db: sqlite3.Connection, run: RunId) -> None:
@@ -269,11 +271,12 @@ def put_alone(db: sqlite3.Connection, lease: RunLease, change: Change, now: floa
     run, ((number, result),) = lease.run, change.put.items()
     fresh = now + lease.seconds * (1 - 1 / RENEWALS_PER_LEASE)
     owned = run.name, run.key, lease.token, lease.grant
-    values = number, result.slot, result.value, *owned, fresh, *_builds_on(change)
+    values = number, *owned, fresh, *_builds_on(change), result.slot, result.value
     try:
-        return db.execute(_STEP, values).rowcount > 0
+        db.execute(_STEP, values)
     except sqlite3.IntegrityError:
         return False
+    return True
 
 
 def release(
@@ -301,6 +304,10 @@ def _is_time(value: object) -> bool:
     return type(value) is float and -_LONGEST < value < _LONGEST
 
 
+def _is_end(value: object) -> bool:
+    return type(value) is float and -_LONGEST < value < math.inf
+
+
 def _is_number(value: object) -> bool:
     return type(value) is int and 0 <= value < _MOST
 
@@ -314,7 +321,8 @@ def _one_of(*values: str) -> Callable[[object], bool]:
 
 
 _SOUND: dict[str, tuple[Callable[[object], bool], object]] = {
-    **dict.fromkeys(("expires", "seen", "saved", "created", "updated"), (_is_time, 0.0)),
+    "expires": (_is_end, 0.0),
+    **dict.fromkeys(("seen", "saved", "created", "updated"), (_is_time, 0.0)),
     **dict.fromkeys(("token", "attempt"), (_is_number, 1)),
     **dict.fromkeys(("sequence", "pid", "started", "crashes"), (_is_number, 0)),
     "status": (_one_of(*get_args(Status)), "interrupted"),
@@ -332,13 +340,14 @@ def _values_of(row: Sequence[Any], *, mended: bool = False) -> dict[str, Any]:
 
     Args:
         row: As it was read.
-        mended: True to say in `error` what is damaged, for lists, which have others to show.
+        mended: True to say in `error` what is damaged, for lists, which have others to show, and
+            where the run is removed.
 
     Raises:
         CorruptCheckpointError: If one of them cannot be what was written there.
     """
-    values = dict(zip(_COLUMNS, row, strict=True))
-    damaged = [column for column in _COLUMNS if not _SOUND[column][0](values[column])]
+    values = dict(zip(FIELDS, row, strict=True))
+    damaged = [column for column in FIELDS if not _SOUND[column][0](values[column])]
     if not damaged:
         return values
     problem = f"its {', '.join(f'`{column}`' for column in damaged)} cannot be read"
@@ -348,7 +357,4 @@ def _values_of(row: Sequence[Any], *, mended: bool = False) -> dict[str, Any]:
 
 
 def _record_of(row: tuple[Any, ...], *, mended: bool = False) -> Record:
-    values = _values_of(row, mended=mended)
-    run = RunId(values.pop("name"), values.pop("key"))
-    owner = Owner(*(values.pop(each) for each in ("boot", "namespace", "pid", "started", "host")))
-    return Record(run=run, owner=owner, **values)
+    return from_fields(_values_of(row, mended=mended))

@@ -1,13 +1,13 @@
 """`StoreCollector`: how many runs a store has, counted at each scrape."""
 
-import logging
 from collections import Counter
 from collections.abc import Iterator
 from typing import get_args
 
+from mainstay._core.events import logger_of
+from mainstay._core.failures import in_words
 from mainstay._metrics.exporting import ScrapeCollector, Values
 from mainstay._metrics.schema import CHECKPOINT_RUNS, MOST_COMPONENTS, OTHER, Family
-from mainstay.errors import CheckpointError
 from mainstay.stores import store_of
 from mainstay.stores.base import Status, Store
 from mainstay.stores.selection import count_runs
@@ -17,7 +17,9 @@ class StoreCollector(ScrapeCollector):
     """Exports the number of runs in a store, by name and state.
 
     Register the collector only in the process that is scraped. Each scrape reads the store; if that
-    fails, the metric is absent from that scrape.
+    fails, the metric is absent from that scrape. A scrape waits 10 seconds for a server that hangs,
+    or for the `timeout` of the store, which should be below the scrape timeout of Prometheus:
+    ``StoreCollector(PostgresStore(url, timeout=2.0))``.
 
     Args:
         store: A `Store`, a URL, or None for the URL in `$MAINSTAY_STORE`.
@@ -50,9 +52,9 @@ class StoreCollector(ScrapeCollector):
     def _values(self) -> Iterator[tuple[Family, Values]]:
         try:
             found = count_runs(self._store)
-        except CheckpointError as error:
-            logging.getLogger("mainstay.checkpoint").warning(
-                "the runs of the store could not be counted: %s", error
+        except Exception as error:  # noqa: BLE001 - whatever a store raises, the scrape goes on
+            logger_of("checkpoint").warning(
+                "the runs of %s could not be counted: %s", self._store.url, in_words(error)
             )
             return
         names = sorted({name for name, _ in found})

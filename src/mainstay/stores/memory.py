@@ -9,7 +9,8 @@ from mainstay._core.clock import wall_time
 from mainstay._core.context import current_context
 from mainstay._core.forks import reset_after_fork, unlocked_copy
 from mainstay._core.sharing import Shared
-from mainstay.errors import LeaseLostError, RunBusyError
+from mainstay.errors import LeaseLostError
+from mainstay.stores._transitions import changed, check_forgettable, released
 from mainstay.stores.base import (
     Acquired,
     Acquisition,
@@ -27,7 +28,6 @@ from mainstay.stores.base import (
     RunLease,
     Status,
     acquisition,
-    has_applied,
     how_gone,
     is_owned,
     state_of,
@@ -108,27 +108,21 @@ class MemoryStore(Shared):
         now, wall = current_context().clock.now(), wall_time()
         with self._lock:
             kept = self._runs.get(lease.run)
-            if kept is not None and has_applied(kept.record, lease, change):
-                return
-            if kept is None or not is_owned(kept.record, lease) or _is_cut(kept, change):
+            if kept is None:
                 raise LeaseLostError(lease.run.name, lease.run.key, lease.token)
+            record = changed(
+                kept.record, lease, change,
+                kept=change.after_result in kept.results, now=now, wall=wall,
+            )  # fmt: skip
+            if record is None:
+                return
             if change.document is not None:
                 kept.previous = change.document if change.finished else kept.latest
                 kept.latest = change.document
             kept.results.update(change.put)
             for number in change.drop:
                 kept.results.pop(number, None)
-            record = kept.record
-            kept.record = attrs.evolve(
-                record,
-                status="done" if change.finished else "running",
-                sequence=max(record.sequence, change.sequence),
-                expires=now + lease.seconds,
-                seen=now,
-                saved=now if change.progress else record.saved,
-                crashes=0 if change.progress else record.crashes,
-                updated=wall,
-            )
+            kept.record = record
 
     def renew(self, leases: Sequence[RunLease]) -> Sequence[RunLease]:
         """Renew many leases at once; return those that are lost."""
@@ -152,10 +146,7 @@ class MemoryStore(Shared):
                 return
             for number in drop:
                 kept.results.pop(number, None)
-            kept.record = attrs.evolve(
-                kept.record, status="interrupted", exit=how, error=error, crashes=0, seen=now,
-                updated=wall,
-            )  # fmt: skip
+            kept.record = released(kept.record, how, error, now=now, wall=wall)
 
     def list(
         self,
@@ -188,8 +179,7 @@ class MemoryStore(Shared):
             if kept is None:
                 return False
             record = kept.record
-            if record.status == "running" and not how_gone(record, now=now, wall=wall):
-                raise RunBusyError(run.name, run.key, str(record.owner), record.expires - now)
+            check_forgettable(record, how_gone(record, now=now, wall=wall), now)
             self._forgotten = max(self._forgotten, record.token)
             del self._runs[run]
             return True
@@ -200,12 +190,6 @@ class MemoryStore(Shared):
 
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
-
-
-def _is_cut(kept: _Stored, change: Change) -> bool:
-    """True if what a change builds on is not there any more."""
-    result = change.after_result
-    return kept.record.sequence < change.after or not (result < 0 or result in kept.results)
 
 
 def _by_run(item: tuple[RunId, _Stored]) -> RunId:

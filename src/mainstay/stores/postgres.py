@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
-from mainstay._core.arguments import to_flag, to_number
+from mainstay._core.arguments import Duration, to_flag, to_limit
 from mainstay._core.clock import SYSTEM, monotonic
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
@@ -24,7 +24,6 @@ from mainstay.stores._postgres.operations import (
     payload,
 )
 from mainstay.stores._postgres.pool import Origin
-from mainstay.stores._postgres.schema import migrating
 from mainstay.stores._postgres.statements import statements
 from mainstay.stores.base import (
     Acquired,
@@ -76,14 +75,15 @@ class PostgresStore(Shared):
             detect.
         session_locks: "auto" to hold a lock, except behind a connection pooler. True to raise an
             error behind a pooler. False to hold no lock, which saves its connection.
-        timeout: The longest time for each round trip, in seconds, above 0. None for a third of the
-            lease in question, and 10 seconds for requests without a lease. After that time the
-            connection is closed.
+        timeout: The longest time for each round trip: seconds or a `timedelta`, above 0. None for a
+            third of the lease in question, and 10 seconds for requests without a lease. After that
+            time the connection is closed.
 
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If *url* is not a URL of PostgreSQL, or an argument is out of its range. At use,
-            if the name or key of a run contains NUL, which PostgreSQL cannot store.
+            if the name or key of a run contains NUL, which PostgreSQL cannot store, or if they are
+            too long for an index: below 2,600 bytes together is never too long.
         ImportError: If psycopg is not installed.
         StoreUnavailableError: From every operation, if the server cannot be reached, refuses, or
             does not answer in time. `retryable` is True if the problem may pass.
@@ -104,13 +104,13 @@ class PostgresStore(Shared):
         pool: int = 4,
         prepare: bool = True,
         session_locks: bool | Literal["auto"] = "auto",
-        timeout: float | None = None,
+        timeout: Duration | None = None,
     ) -> None:
         address = to_address(url)
         self.url: str = address.shown
         self._schema = address.schema or to_schema(schema)
         self._size = _to_size(pool)
-        self._timeout = None if timeout is None else to_number(timeout, "timeout", zero=False)
+        self._timeout = to_limit(timeout, "timeout")
         self._locks = _to_locks(session_locks)
         prepares = to_flag(prepare, "prepare") and address.prepare is not False
         self._origin = Origin(address, prepares)
@@ -149,21 +149,23 @@ class PostgresStore(Shared):
             url: As for the store, with ``schema=name`` for another schema than ``mainstay``.
 
         Raises:
+            TypeError: If *url* is not a string.
+            ValueError: If *url* is not a URL of PostgreSQL.
             StoreSchemaError: If the user may not make tables, or the tables belong to a newer
                 mainstay.
             StoreUnavailableError: If the server cannot be reached, or refuses.
         """
         store = cls(url)
         try:
-            store._client.prepare_tables(migrating(store.url, store._schema))
+            store._client.migrate()
         finally:
             store.close()
 
     def acquire(self, run: RunId, request: Request) -> Acquisition:
         """Decide who may work on *run*."""
-        if self._locks is not False and not self._guard.held.number:
-            self._guard.start()
-            self._guard.settled.wait(SYSTEM, call_seconds(self._timeout, request.lease) / 2)
+        guard = self._guard_to_await()
+        if guard is not None:
+            guard.settled.wait(SYSTEM, call_seconds(self._timeout, request.lease) / 2)
         return self._acquired(run, self._client.run(self._acquiring(run, request), request.lease))
 
     def load(self, run: RunId) -> Contents:
@@ -200,10 +202,9 @@ class PostgresStore(Shared):
 
     async def aacquire(self, run: RunId, request: Request) -> Acquisition:
         """As `acquire`."""
-        if self._locks is not False and not self._guard.held.number:
-            self._guard.start()
-            seconds = call_seconds(self._timeout, request.lease) / 2
-            await self._guard.settled.await_(SYSTEM, seconds)
+        guard = self._guard_to_await()
+        if guard is not None:
+            await guard.settled.await_(SYSTEM, call_seconds(self._timeout, request.lease) / 2)
         return self._acquired(
             run, await self._client.arun(self._acquiring(run, request), request.lease)
         )
@@ -255,10 +256,11 @@ class PostgresStore(Shared):
 
     def probe(self) -> Promises:
         """Find out what the server can promise."""
-        self._guard.start()
-        self._guard.settled.wait(SYSTEM, call_seconds(self._timeout))
+        guard = self._guard
+        guard.start()
+        guard.settled.wait(SYSTEM, call_seconds(self._timeout))
         wanted = self._locks is not False
-        return self._client.run(self._operations.probing(pooled=self._guard.useless, locks=wanted))
+        return self._client.run(self._operations.probing(pooled=guard.useless, locks=wanted))
 
     def close(self) -> None:
         """Close the connections of this process.
@@ -285,6 +287,17 @@ class PostgresStore(Shared):
             await begun.await_(SYSTEM, ends - monotonic())
             if monotonic() < ends and await self._client.arun(self._operations.awaiting(run)):
                 await left.await_(SYSTEM, max(0.0, ends - monotonic()))
+
+    def _guard_to_await(self) -> Guard | None:
+        """Return the guard, started, if its lock is wanted and not held yet.
+
+        `close` may put another one in its place at any moment, which nobody has started.
+        """
+        guard = self._guard
+        if self._locks is False or guard.held.number:
+            return None
+        guard.start()
+        return guard
 
     def _acquiring(self, run: RunId, request: Request) -> Operation[Acquisition]:
         if self._locks and self._guard.useless:

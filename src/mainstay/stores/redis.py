@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from mainstay._core.arguments import to_number
+from mainstay._core.arguments import Duration, to_limit
 from mainstay._core.clock import monotonic
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
+from mainstay.stores._driving import adrive, drive
 from mainstay.stores._redis import operations
 from mainstay.stores._redis.address import to_redis_address
-from mainstay.stores._redis.failures import RedisFailure, told_of
+from mainstay.stores._redis.failures import RedisFailure
 from mainstay.stores._redis.operations import RedisOperation
 from mainstay.stores._redis.pool import AsyncRedisPool, RedisPool
 from mainstay.stores._redis.probing import probing, surveying
@@ -57,11 +58,11 @@ class RedisStore(Shared):
             client certificate. ``durability=everysec`` accepts a server with
             ``appendfsync everysec``: saves are several times faster, and a crash of the server
             loses the saves of its last second or two.
-        timeout: The longest time for an operation, in seconds, above 0. None for a third of the
-            lease in question, and 10 seconds for operations without a lease.
+        timeout: The longest time for an operation: seconds or a `timedelta`, above 0. None for a
+            third of the lease in question, and 10 seconds for operations without a lease.
 
     Raises:
-        TypeError: If *url* is not a string, or *timeout* is not a number.
+        TypeError: If *url* is not a string, or *timeout* is not a duration.
         ValueError: If *url* is not a URL of Redis, or *timeout* is out of its range.
         ImportError: If redis-py is not installed; the extra `redis` installs it.
         StoreUnavailableError: From every operation, if the server cannot be reached, refuses, or
@@ -76,10 +77,10 @@ class RedisStore(Shared):
         RedisStore('redis://app@db:6379/0')
     """
 
-    def __init__(self, url: str, *, timeout: float | None = None) -> None:
+    def __init__(self, url: str, *, timeout: Duration | None = None) -> None:
         self._address = to_redis_address(url)
         self.url: str = self._address.shown
-        self._timeout = None if timeout is None else to_number(timeout, "timeout", zero=False)
+        self._timeout = to_limit(timeout, "timeout")
         self._clock: Callable[[], float] | None = None
         self._is_open = self._is_sound = False
         self._reset()
@@ -179,7 +180,7 @@ class RedisStore(Shared):
                 operations.channel_of(run), lambda: self._run(operations.awaiting(run)), ends
             )
         except RedisFailure as failure:
-            raise told_of(failure, self.url) from None
+            raise failure.told(self.url) from None
 
     async def _await_release(self, run: RunId, seconds: float) -> None:
         """As `_wait_for_release`, in a task."""
@@ -189,7 +190,7 @@ class RedisStore(Shared):
                 operations.channel_of(run), lambda: self._arun(operations.awaiting(run)), ends
             )
         except RedisFailure as failure:
-            raise told_of(failure, self.url) from None
+            raise failure.told(self.url) from None
 
     def _acquiring(self, run: RunId, request: Request) -> RedisOperation[Acquisition]:
         if not self._is_sound:
@@ -216,41 +217,19 @@ class RedisStore(Shared):
         """Run an operation to its end, within the time that a call may take."""
         ends = monotonic() + call_seconds(self._timeout, lease)
         pool = pool or self._pool
-        steps = self._opened(operation)
         try:
-            wanted = next(steps)
-            while True:
-                try:
-                    answers = pool.exchange(wanted, ends)
-                except RedisFailure as failure:
-                    wanted = steps.throw(failure)
-                else:
-                    wanted = steps.send(answers)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
+            return drive(self._opened(operation), lambda wanted: pool.exchange(wanted, ends))
         except RedisFailure as failure:
-            raise told_of(failure, self.url) from None
+            raise failure.told(self.url) from None
 
     async def _arun(self, operation: RedisOperation[T], lease: float | None = None) -> T:
         """As `_run`, in a task."""
         ends = monotonic() + call_seconds(self._timeout, lease)
         pool = self._pool_of_loop()
-        steps = self._opened(operation)
         try:
-            wanted = next(steps)
-            while True:
-                try:
-                    answers = await pool.exchange(wanted, ends)
-                except RedisFailure as failure:
-                    wanted = steps.throw(failure)
-                else:
-                    wanted = steps.send(answers)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
+            return await adrive(self._opened(operation), lambda wanted: pool.exchange(wanted, ends))
         except RedisFailure as failure:
-            raise told_of(failure, self.url) from None
+            raise failure.told(self.url) from None
 
     def _pool_of_loop(self) -> AsyncRedisPool:
         loop = asyncio.get_running_loop()

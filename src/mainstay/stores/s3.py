@@ -7,7 +7,7 @@ generator, and here it is driven.
 
 from collections.abc import Sequence
 
-from mainstay._core.arguments import to_number
+from mainstay._core.arguments import Duration, to_limit
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.sharing import Shared
 from mainstay.stores._s3.address import to_s3_address
@@ -57,12 +57,12 @@ class S3Store(Shared):
             and secret are those of `$AWS_ACCESS_KEY_ID` and `$AWS_SECRET_ACCESS_KEY`, or of the
             role that the machine has, or ``key:secret@`` before the bucket. The server's
             certificate is checked; `$SSL_CERT_FILE` names a file of authorities of your own.
-        timeout: Seconds that an operation may take, above 0; None for a third of the lease that it
-            is about, and 10 where it is about none. An operation about no lease, such as `list`,
-            may take that time for each of its requests.
+        timeout: How long an operation may take: seconds or a `timedelta`, above 0; None for a third
+            of the lease that it is about, and 10 seconds where it is about none. An operation about
+            no lease, such as `list`, may take that time for each of its requests.
 
     Raises:
-        TypeError: If *url* is no string, or *timeout* no number.
+        TypeError: If *url* is no string, or *timeout* no duration.
         ValueError: If *url* is none of S3, or *timeout* is out of its range. At use, if name and
             key of a run together are too long for the name of an object.
         ImportError: If obstore is not installed; the extra `s3` brings it.
@@ -78,10 +78,10 @@ class S3Store(Shared):
         S3Store('s3://key@jobs/nightly?region=eu-west-1')
     """
 
-    def __init__(self, url: str, *, timeout: float | None = None) -> None:
+    def __init__(self, url: str, *, timeout: Duration | None = None) -> None:
         self._address = to_s3_address(url)
         self.url: str = self._address.shown
-        self._timeout = None if timeout is None else to_number(timeout, "timeout", zero=False)
+        self._timeout = to_limit(timeout, "timeout")
         self._names = Names(self._address.prefix)
         self._promises: Promises | None = None
         self._reset()

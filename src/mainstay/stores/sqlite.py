@@ -27,7 +27,6 @@ from mainstay._core.context import current_context
 from mainstay._core.sharing import Shared
 from mainstay.errors import (
     CorruptCheckpointError,
-    RunBusyError,
     StoreSchemaError,
     StoreUnavailableError,
 )
@@ -35,6 +34,7 @@ from mainstay.stores import _rows
 from mainstay.stores._connections import Connection, Connections, ThreadConnection
 from mainstay.stores._opening import Opener, code_of
 from mainstay.stores._schema import transaction
+from mainstay.stores._transitions import check_forgettable
 from mainstay.stores.base import (
     Acquired,
     Acquisition,
@@ -59,6 +59,8 @@ T = TypeVar("T")
 
 UNUSABLE = re.compile("[\0\ud800-\udfff]")
 """What no name of a file can have: NUL, and what UTF-8 cannot encode."""
+
+_URL = re.compile("[a-z]+://")
 
 _HINTS = {
     sqlite3.SQLITE_BUSY: (
@@ -92,11 +94,11 @@ class SQLiteStore(Shared):
 
     Raises:
         TypeError: If *path* is not a path, *network* is not True or False, or *mode* is not an int.
-        ValueError: If *path* names no file, or *mode* is out of its range.
-        StoreUnavailableError: At first use, if the file cannot be opened, is on a network file
-            system, has a hard link, or is a mount by itself; from every operation, if the disk is
-            full or fails, another process has locked the file for 10 seconds, or one of its files
-            was removed, replaced or cut short.
+        ValueError: If *path* names no file, or is a URL, or *mode* is out of its range.
+        StoreUnavailableError: At first use, if the file cannot be opened, is a directory or a
+            device, is on a network file system, has a hard link, or is a mount by itself; from
+            every operation, if the disk is full or fails, another process has locked the file for
+            10 seconds, or one of its files was removed, replaced or cut short.
         StoreSchemaError: At first use, if the file is not a database, or belongs to another program
             or to a newer mainstay.
         CorruptCheckpointError: From an operation, if SQLite finds the file damaged.
@@ -117,6 +119,11 @@ class SQLiteStore(Shared):
         if UNUSABLE.search(os.fspath(self._path)):
             raise ValueError(
                 f"`path` must be text without NUL that UTF-8 can encode, not {os.fspath(path)!r}"
+            )
+        if _URL.match(os.fspath(path)):
+            raise ValueError(
+                f"`path` must be a path, and {os.fspath(path)!r} is a URL; give that as `store=`, "
+                f"or to store_of"
             )
         if not self._path.name:
             raise ValueError(f"`path` must name a file, not {os.fspath(path)!r}")
@@ -243,11 +250,10 @@ class SQLiteStore(Shared):
         """Remove *run*."""
 
         def forget(db: sqlite3.Connection, now: float, wall: float) -> bool:
-            record = _rows.find(db, run)
+            record = _rows.find(db, run, mended=True)
             if record is None:
                 return False
-            if record.status == "running" and not self._how_gone(record, now, wall):
-                raise RunBusyError(run.name, run.key, str(record.owner), record.expires - now)
+            check_forgettable(record, self._how_gone(record, now, wall), now)
             _rows.forget(db, record)
             return True
 

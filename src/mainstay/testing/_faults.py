@@ -120,7 +120,7 @@ class Faults(Shared):
         """
         return _DelayedStep(to_seconds(seconds, "seconds"), step)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Take the next step."""
         step = self._next(args, kwargs)
         while isinstance(step, _DelayedStep):
@@ -128,7 +128,7 @@ class Faults(Shared):
             step = step.step
         return _done(step)
 
-    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+    async def acall(self, /, *args: Any, **kwargs: Any) -> Any:
         """Take the next step in async code.
 
         Example:

@@ -12,10 +12,12 @@ from urllib.parse import parse_qsl, quote, urlencode
 import attrs
 
 from mainstay.stores._postgres.driver import psycopg
+from mainstay.stores._urls import WrongPartError, read_url
 
 DEFAULT_SCHEMA = "mainstay"
 _MOST_BYTES = 48  # PostgreSQL cuts identifiers at 63, and the channel has a prefix
-_KIND = re.compile(r"postgres(ql)?://")
+_PORT = re.compile("[0-9]{1,5}")
+_LAST_PORT = 65_535
 _OWN = frozenset({"prepare", "schema"})
 _DEFAULTS = {
     "application_name": "mainstay",
@@ -25,7 +27,8 @@ _DEFAULTS = {
 }
 _FORMS = (
     "must be such as postgresql://user:password@host:5432/database?sslmode=verify-full, with what "
-    "is not a letter, a digit or one of -._~ in a name or password as %40 for @"
+    "is not a letter, a digit or one of -._~ in a name or password as %40 for @; its options are "
+    "those of libpq, and prepare=no and schema=name"
 )
 
 
@@ -57,15 +60,7 @@ def to_address(url: object) -> Address:
         ValueError: If *url* is none of PostgreSQL, or libpq does not know what is in it.
         ImportError: If psycopg is not installed.
     """
-    if not isinstance(url, str):
-        raise TypeError(f"`url` must be a str, not {type(url).__name__}")
-    if not _KIND.match(url) or re.search("[\0-\x20\x7f\ud800-\udfff]|%00", url):
-        raise ValueError(f"`url` {_FORMS}")
-    place, _, query = url.partition("?")
-    options = parse_qsl(query, keep_blank_values=True)
-    ours = {name: value for name, value in options if name in _OWN}
-    rest = [(name, value) for name, value in options if name not in _OWN]
-    parameters = _parsed(f"{place}?{urlencode(rest, quote_via=quote)}" if rest else place)
+    parameters, ours = read_url(url, "postgres(ql)?", _FORMS, _read)
     schema = ours.get("schema")
     return Address(
         _shown(parameters, schema),
@@ -73,6 +68,17 @@ def to_address(url: object) -> Address:
         None if "prepare" not in ours else _to_prepare(ours["prepare"]),
         _hosts(_DEFAULTS | parameters | {"client_encoding": "UTF8"}),
     )
+
+
+def _read(url: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what is for libpq, and what is ours."""
+    if "%00" in url:
+        raise WrongPartError("it has a control character")
+    place, _, query = url.partition("?")
+    options = parse_qsl(query, keep_blank_values=True)
+    ours = {name: value for name, value in options if name in _OWN}
+    rest = [(name, value) for name, value in options if name not in _OWN]
+    return _parsed(f"{place}?{urlencode(rest, quote_via=quote)}" if rest else place), ours
 
 
 def to_schema(schema: object) -> str:
@@ -107,10 +113,18 @@ def _parsed(url: str) -> dict[str, str]:
     try:
         found: Mapping[str, Any] = library.conninfo.conninfo_to_dict(url)
     except library.Error:
-        raise ValueError(
-            f"`url` {_FORMS}; its options are those of libpq, and prepare=no and schema=name"
-        ) from None
+        raise WrongPartError("libpq does not know an option, or cannot read a part") from None
+    if not _has_ports(found):
+        raise WrongPartError("a port is no number from 1 to 65535, or is not of one of the hosts")
     return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def _has_ports(found: Mapping[str, Any]) -> bool:
+    """True if there is one port, or one for each host, all in their range; "" is the usual one."""
+    ports = str(found.get("port", "")).split(",")
+    hosts = str(found.get("host", found.get("hostaddr", ""))).split(",")
+    numbers = [int(port) if _PORT.fullmatch(port) else 0 for port in ports if port]
+    return len(ports) in (1, len(hosts)) and all(0 < number <= _LAST_PORT for number in numbers)
 
 
 def _to_prepare(text: str) -> bool:

@@ -2,15 +2,18 @@
 
 import asyncio
 import weakref
+from collections.abc import Sequence
 from typing import TypeVar
 
 from mainstay._core.clock import monotonic
 from mainstay._core.context import current_context
-from mainstay.stores._postgres.failures import Failure, told
+from mainstay.stores._driving import adrive, drive
+from mainstay.stores._postgres.failures import Failure
 from mainstay.stores._postgres.operations import Operation, Rest
 from mainstay.stores._postgres.pool import AsyncPool, Origin, Pool
-from mainstay.stores._postgres.schema import Exchanges, checking
-from mainstay.stores._postgres.waiting import adrive, drive
+from mainstay.stores._postgres.schema import Exchanges, checking, migrating
+from mainstay.stores._postgres.waiting import afinish, finish
+from mainstay.stores._postgres.wire import Bound, Reply
 from mainstay.stores.base import call_seconds
 
 T = TypeVar("T")
@@ -76,51 +79,49 @@ class Client:
         """
         seconds = call_seconds(self._timeout, lease)
         pool = self._renewals if renews else self._pool
+
+        def send(wanted: Sequence[Bound] | Rest) -> list[Reply]:
+            if isinstance(wanted, Rest):
+                current_context().clock.sleep(wanted.seconds)
+                return []
+            return pool.exchange(wanted, monotonic() + seconds)
+
         try:
             if not self._has_tables:
-                self.prepare_tables(checking(self._url, self._schema))
-            wanted = next(operation)
-            while True:
-                if isinstance(wanted, Rest):
-                    current_context().clock.sleep(wanted.seconds)
-                    wanted = operation.send([])
-                    continue
-                try:
-                    answers = pool.exchange(wanted, monotonic() + seconds)
-                except Failure as failure:
-                    wanted = operation.throw(failure)
-                else:
-                    wanted = operation.send(answers)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
+                self._prepare_tables(checking(self._url, self._schema))
+            return drive(operation, send)
         except Failure as failure:
-            raise told(failure, self._url) from None
+            raise failure.told(self._url) from None
 
     async def arun(self, operation: Operation[T], lease: float | None = None) -> T:
         """As `run`, in a task."""
         seconds = call_seconds(self._timeout, lease)
+        pool = self._pool_of_loop()
+
+        async def send(wanted: Sequence[Bound] | Rest) -> list[Reply]:
+            if isinstance(wanted, Rest):
+                await current_context().clock.asleep(wanted.seconds)
+                return []
+            return await pool.exchange(wanted, monotonic() + seconds)
+
         try:
-            pool = self._pool_of_loop()
             if not self._has_tables:
                 await self._aprepare_tables(pool, checking(self._url, self._schema))
-            wanted = next(operation)
-            while True:
-                if isinstance(wanted, Rest):
-                    await current_context().clock.asleep(wanted.seconds)
-                    wanted = operation.send([])
-                    continue
-                try:
-                    answers = await pool.exchange(wanted, monotonic() + seconds)
-                except Failure as failure:
-                    wanted = operation.throw(failure)
-                else:
-                    wanted = operation.send(answers)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
+            return await adrive(operation, send)
         except Failure as failure:
-            raise told(failure, self._url) from None
+            raise failure.told(self._url) from None
+
+    def migrate(self) -> None:
+        """Make the tables, or bring them up to date.
+
+        Raises:
+            StoreUnavailableError: If the server cannot be reached, or refuses.
+            StoreSchemaError: If they cannot be made, or are of a newer mainstay.
+        """
+        try:
+            self._prepare_tables(migrating(self._url, self._schema))
+        except Failure as failure:
+            raise failure.told(self._url) from None
 
     def _pool_of_loop(self) -> AsyncPool:
         loop = asyncio.get_running_loop()
@@ -129,47 +130,28 @@ class Client:
             found = self._loops[loop] = AsyncPool(self._origin, self._size)
         return found
 
-    def prepare_tables(self, exchanges: Exchanges) -> None:
-        """Find or make the tables, by one session.
-
-        Raises:
-            Failure: If the server cannot be reached, or refuses.
-            StoreSchemaError: If they cannot be made, or are of a newer mainstay.
-        """
+    def _prepare_tables(self, exchanges: Exchanges) -> None:
+        """Find or make the tables, by one session."""
         ends = monotonic() + call_seconds(self._timeout)
         session = self._pool.connected(ends)
         try:
-            wanted = next(exchanges)
-            while True:
-                try:
-                    answers = drive(session.exchange(wanted, prepare=False), ends)
-                except Failure as failure:
-                    wanted = exchanges.throw(failure)
-                else:
-                    wanted = exchanges.send(answers)
-        except StopIteration:
-            self._has_tables = True
-            self._pool.sessions.give_back(session)
+            drive(exchanges, lambda wanted: finish(session.exchange(wanted, prepare=False), ends))
         except BaseException:
             self._pool.sessions.drop(session)
             raise
+        self._has_tables = True
+        self._pool.sessions.give_back(session)
 
     async def _aprepare_tables(self, pool: AsyncPool, exchanges: Exchanges) -> None:
-        """As `prepare_tables`, in a task."""
+        """As `_prepare_tables`, in a task."""
         ends = monotonic() + call_seconds(self._timeout)
         session = await pool.connected(ends)
         try:
-            wanted = next(exchanges)
-            while True:
-                try:
-                    answers = await adrive(session.exchange(wanted, prepare=False), ends)
-                except Failure as failure:
-                    wanted = exchanges.throw(failure)
-                else:
-                    wanted = exchanges.send(answers)
-        except StopIteration:
-            self._has_tables = True
-            pool.sessions.give_back(session)
+            await adrive(
+                exchanges, lambda wanted: afinish(session.exchange(wanted, prepare=False), ends)
+            )
         except BaseException:
             pool.sessions.drop(session)
             raise
+        self._has_tables = True
+        pool.sessions.give_back(session)

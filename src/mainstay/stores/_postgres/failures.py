@@ -1,19 +1,18 @@
 """What a server or a connection said, and whether the same request may succeed a moment later."""
 
 import re
+from collections.abc import Mapping
 
-from mainstay.errors import (
-    CheckpointError,
-    CorruptCheckpointError,
-    StoreSchemaError,
-    StoreUnavailableError,
-)
+from mainstay.errors import CheckpointError
+from mainstay.stores._failure import ServerFailure
 
 UNIQUE_VIOLATION = "23505"
 READ_ONLY = "25006"
 NO_TABLE = "42P01"
 NO_SCHEMA = "3F000"
+NO_COLUMN = "42703"
 DENIED = "42501"
+TOO_LONG = "54000"
 UNPREPARED = frozenset({"26000", "42P05", "08P01"})
 """What a pooler causes that gives each transaction to another session of the server."""
 
@@ -27,13 +26,16 @@ _PASSES = frozenset({
     "0A000",  # a prepared statement of before a change of the tables
     "26000", "42P05", "08P01",  # as UNPREPARED
 })  # fmt: skip
-_HINTS = {
+_MIGRATE = "; have PostgresStore.migrate(url) run by a user who may make tables"
+_HINTS: Mapping[str, str] = {
+    NO_TABLE: _MIGRATE,
+    NO_SCHEMA: _MIGRATE,
+    NO_COLUMN: _MIGRATE,
     DENIED: (
         "; grant the user USAGE on the schema, and SELECT, INSERT, UPDATE and DELETE on all its "
         "tables"
     ),
     "53100": "; free some of the disk of the server",
-    "54000": "; name and key of a run must be below 2,600 bytes together",
     "22P05": "; the database must have the encoding UTF8",
     READ_ONLY: "; name all servers in the URL, with target_session_attrs=read-write",
 }
@@ -43,41 +45,33 @@ _LASTING = re.compile(
     r"|root certificate|certificate verify|server does not support SSL|no such user"
     r"|no such database|not allowed to connect|certificate authentication"
     r"|Name or service not known|unsupported startup parameter|invalid connection option"
+    r"|invalid (integer |\w+ )?value|definition of service|unrecognized configuration parameter"
 )
 """What of a failure to connect will not pass: libpq gives no code of it."""
 
 
-class Failure(Exception):  # noqa: N818 - never seen by users
-    """What went wrong, before it is told to users.
+class Failure(ServerFailure):
+    """What PostgreSQL or a connection said; its code is the SQLSTATE."""
 
-    Attributes:
-        problem: In words, for people.
-        code: The SQLSTATE; empty if the server said nothing.
-        retryable: True if the same request may succeed a moment later.
-    """
+    HINTS = _HINTS
+    CORRUPT = frozenset({"XX001", "XX002"})
+    FOREIGN = frozenset({NO_TABLE, NO_SCHEMA, NO_COLUMN})
 
     def __init__(self, problem: str, code: str = "", *, retryable: bool | None = None) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.code = code
         passes = code in _PASSES or code.startswith("08")
-        self.retryable = passes if retryable is None else retryable
+        super().__init__(problem, code, retryable=passes if retryable is None else retryable)
+
+    def told(self, url: str) -> CheckpointError | ValueError:
+        """Return the failure as the error that users of the store at *url* see."""
+        if self.code == TOO_LONG:
+            return ValueError(
+                f"name and key of a run must be below 2,600 bytes together in PostgreSQL: "
+                f"{self.problem}"
+            )
+        return super().told(url)
 
 
 def not_connected(message: str) -> Failure:
     """Return the failure to connect that libpq describes by *message*."""
     problem = "; ".join(dict.fromkeys(filter(None, map(str.strip, message.splitlines()))))
     return Failure(problem, retryable=_LASTING.search(problem) is None)
-
-
-def told(failure: Failure, url: str) -> CheckpointError:
-    """Return the failure as the error that users see."""
-    if failure.code in ("XX001", "XX002"):
-        return CorruptCheckpointError(url, failure.problem)
-    if failure.code in (NO_TABLE, NO_SCHEMA, "42703"):
-        return StoreSchemaError(
-            url,
-            f"{failure.problem}; have PostgresStore.migrate(url) run by a user who may make tables",
-        )
-    problem = failure.problem + _HINTS.get(failure.code, "")
-    return StoreUnavailableError(url, problem, retryable=failure.retryable)

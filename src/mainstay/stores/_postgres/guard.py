@@ -10,7 +10,6 @@ grant. Behind a pooler it would prove nothing, and none is held.
 """
 
 import contextlib
-import logging
 import secrets
 import socket
 import threading
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from mainstay._core.clock import SYSTEM, monotonic
+from mainstay._core.events import logger_of
 from mainstay._core.exits import end_with_subinterpreter
 from mainstay._core.threads import Signal
 from mainstay.stores._postgres.failures import Failure
@@ -25,7 +25,7 @@ from mainstay.stores._postgres.operations import SessionLock
 from mainstay.stores._postgres.pool import Origin, Pool
 from mainstay.stores._postgres.session import Session
 from mainstay.stores._postgres.statements import Statements
-from mainstay.stores._postgres.waiting import READ, drive, ready
+from mainstay.stores._postgres.waiting import READ, finish, ready
 from mainstay.stores._postgres.wire import Bound
 
 _MOST_BITS = 62
@@ -158,7 +158,7 @@ class Guard:
         self.useless = True
         self.settled.set()
         if self._locks:
-            logging.getLogger("mainstay.checkpoint").warning(
+            logger_of("checkpoint").warning(
                 "%s is behind a pooler, so the death of an owner is known only when its lease "
                 "ends; to know it at once, give the store a direct connection",
                 self._url,
@@ -187,7 +187,7 @@ class Guard:
             self._pass_on(session)
 
     def _exchange(self, session: Session, query: Bound) -> None:
-        drive(session.exchange([query], prepare=False), monotonic() + self._CONNECT_SECONDS)
+        finish(session.exchange([query], prepare=False), monotonic() + self._CONNECT_SECONDS)
 
     def _pass_on(self, session: Session) -> None:
         """Wake those who wait for the runs that were left."""

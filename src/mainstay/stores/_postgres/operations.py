@@ -13,11 +13,13 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from mainstay._core.owner import Owner, is_dead
-from mainstay.errors import LeaseLostError, RunBusyError
+from mainstay._core.owner import is_dead
+from mainstay.errors import LeaseLostError
 from mainstay.stores._postgres.failures import UNIQUE_VIOLATION, Failure
 from mainstay.stores._postgres.statements import COLUMNS, PAGE, Statements
 from mainstay.stores._postgres.wire import Bound, Reply, Row
+from mainstay.stores._record_fields import from_fields, to_fields
+from mainstay.stores._transitions import check_forgettable, gone_by_server
 from mainstay.stores.base import (
     RENEWALS_PER_LEASE,
     Acquired,
@@ -99,7 +101,7 @@ class Operations:
             "name": run.name, "key": run.key, "granted": request.grant, "life": request.life,
             "arguments": request.arguments, "lease": request.lease, "above": request.above,
             "now": now, "after": -1, "session": session.number, "since": session.since,
-            **_owner(request.owner),
+            **attrs.asdict(request.owner),
         }  # fmt: skip
         suspect = None
         while True:
@@ -113,7 +115,7 @@ class Operations:
                 contents = Contents(latest, previous, found)
                 return Acquired(before, began=how == "begun", idle=idle, contents=contents)
             lock, since = row[COLUMNS.index("session")], row[COLUMNS.index("since")]
-            gone = _how_gone(before, clock, cut_off=cut_off)
+            gone = gone_by_server(before, clock, cut_off=cut_off)
             if gone and cut_off and suspect != before.grant and before.expires > clock:
                 suspect = before.grant
                 if not is_dead(before.owner, local=False):
@@ -292,14 +294,12 @@ class Operations:
                 return False
             clock, cut_off, *row = found.rows[0]
             record = _record(row)
-            if record.status == "running":
-                gone = _how_gone(record, clock, cut_off=cut_off)
-                if not gone:
-                    raise RunBusyError(run.name, run.key, str(record.owner), record.expires - clock)
-                if gone == "crash" and cut_off and suspect != record.grant:
-                    suspect = record.grant
-                    yield Rest(second_look(SessionLock()))
-                    continue
+            gone = gone_by_server(record, clock, cut_off=cut_off)
+            check_forgettable(record, gone, clock)
+            if gone == "crash" and cut_off and suspect != record.grant:
+                suspect = record.grant
+                yield Rest(second_look(SessionLock()))
+                continue
             values = {"name": run.name, "key": run.key, **_was(record)}
             [forgotten] = yield [self.sql.forget.bound(values)]
             if forgotten.count:
@@ -347,39 +347,24 @@ def payload(run: RunId) -> str:
     return hashlib.blake2b(both.encode(), digest_size=16).hexdigest()
 
 
-def _how_gone(record: Record, now: float, *, cut_off: bool) -> Exit:
-    """Return how the owner of a run has gone, by the server's clock; "" if it has not."""
-    if record.status != "running":
-        return ""
-    if cut_off or is_dead(record.owner, local=False):
-        return "crash"
-    return "takeover" if record.expires <= now else ""
-
-
 def _with_state(row: Row) -> tuple[Record, Status]:
     now, cut_off, *rest = row
     record = _record(rest)
-    return record, state_of(record, _how_gone(record, now, cut_off=cut_off))
+    return record, state_of(record, gone_by_server(record, now, cut_off=cut_off))
 
 
 def _record(row: Sequence[Any]) -> Record:
-    values = dict(zip(COLUMNS, row, strict=True))
-    run = RunId(values.pop("name"), values.pop("key"))
-    owner = Owner(*(values.pop(each) for each in ("boot", "namespace", "pid", "started", "host")))
+    values: dict[str, Any] = dict(zip(COLUMNS, row, strict=True))
     del values["session"], values["since"]
-    return Record(run=run, owner=owner, grant=values.pop("granted"), **values)
+    values["grant"] = values.pop("granted")
+    return from_fields(values)
 
 
 def _values(record: Record) -> dict[str, Any]:
-    values = attrs.asdict(record, recurse=False)
-    run, owner = values.pop("run"), values.pop("owner")
-    granted = values.pop("grant")
+    values = to_fields(record)
+    values["granted"] = values.pop("grant")
     values["error"] = _text(record.error)
-    return {"name": run.name, "key": run.key, "granted": granted, **_owner(owner), **values}
-
-
-def _owner(owner: Owner) -> dict[str, Any]:
-    return attrs.asdict(owner)
+    return values
 
 
 def _was(record: Record) -> dict[str, Any]:

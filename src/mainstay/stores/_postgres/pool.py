@@ -10,15 +10,16 @@ import ipaddress
 import queue
 import socket
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import attrs
 
 from mainstay._core.clock import monotonic
+from mainstay.stores._driving import adrive, drive
 from mainstay.stores._postgres.address import Address
 from mainstay.stores._postgres.failures import UNPREPARED, Failure
 from mainstay.stores._postgres.session import Session
-from mainstay.stores._postgres.waiting import adrive, drive
+from mainstay.stores._postgres.waiting import afinish, finish
 from mainstay.stores._postgres.wire import Bound, Reply
 
 _NO_HOST = Failure("no server is named", retryable=False)
@@ -37,6 +38,21 @@ class Origin:
     address: Address
     prepare: bool
     generation: int = 0
+
+
+@attrs.frozen(eq=False)
+class SessionAttempt:
+    """What is tried to open a session.
+
+    Attributes:
+        session: The session, which is to be connected.
+        host: What libpq is told of the server.
+        until: When to give up, so that each server gets its share of the time.
+    """
+
+    session: Session
+    host: Mapping[str, str]
+    until: float
 
 
 class Sessions:
@@ -59,17 +75,35 @@ class Sessions:
             self.drop(session)
         return None
 
-    def opened(self) -> Session:
-        """Return one that is to be connected."""
-        session = Session()
-        self._all.add(session)
-        return session
+    def connecting(self, ends: float) -> Generator[SessionAttempt, None, Session]:
+        """Open a session to the first server that takes one: the attempts of that.
+
+        Raises:
+            Failure: If none does before *ends*.
+        """
+        hosts = self._origin.address.hosts
+        failures: list[Failure] = []
+        for rank, host in enumerate(hosts):
+            session = Session()
+            self._all.add(session)
+            now = monotonic()
+            try:
+                yield SessionAttempt(session, host, now + (ends - now) / (len(hosts) - rank))
+            except Failure as failure:
+                self.drop(session)
+                failures.append(failure)
+            except BaseException:
+                self.drop(session)
+                raise
+            else:
+                return session
+        raise _together(failures)
 
     def give_back(self, session: Session, generation: int | None = None) -> None:
         """Keep the session for the next one, if it can be used again.
 
         Args:
-            session: What `taken` or `opened` returned.
+            session: What `taken` returned, or was opened.
             generation: That of the origin when the session was taken; None for the present one.
         """
         generation = self._origin.generation if generation is None else generation
@@ -142,7 +176,7 @@ class Pool:
         generation = self._origin.generation
         session = self.sessions.taken() or self.connected(ends)
         try:
-            return drive(session.exchange(queries, prepare=prepare), ends)
+            return finish(session.exchange(queries, prepare=prepare), ends)
         except Failure as failure:
             _heed(failure, self._origin, session)
             raise
@@ -151,21 +185,7 @@ class Pool:
 
     def connected(self, ends: float) -> Session:
         """Open a session; each server gets its share of the time."""
-        hosts = self._origin.address.hosts
-        failures: list[Failure] = []
-        for rank, host in enumerate(hosts):
-            session = self.sessions.opened()
-            try:
-                drive(session.connecting(host), _share(ends, len(hosts) - rank))
-            except Failure as failure:
-                self.sessions.drop(session)
-                failures.append(failure)
-            except BaseException:
-                self.sessions.drop(session)
-                raise
-            else:
-                return session
-        raise _together(failures)
+        return drive(self.sessions.connecting(ends), _connect)
 
 
 class AsyncPool:
@@ -203,7 +223,7 @@ class AsyncPool:
         generation = self._origin.generation
         session = self.sessions.taken() or await self.connected(ends)
         try:
-            return await adrive(session.exchange(queries, prepare=prepare), ends)
+            return await afinish(session.exchange(queries, prepare=prepare), ends)
         except Failure as failure:
             _heed(failure, self._origin, session)
             raise
@@ -212,35 +232,20 @@ class AsyncPool:
 
     async def connected(self, ends: float) -> Session:
         """As `Pool.connected`; names of hosts are looked up beside the loop."""
-        hosts = self._origin.address.hosts
-        failures: list[Failure] = []
-        for rank, host in enumerate(hosts):
-            share = _share(ends, len(hosts) - rank)
-            session = self.sessions.opened()
-            try:
-                async with asyncio.timeout(max(0.0, share - monotonic())):
-                    found = await _looked_up(host)
-                await adrive(session.connecting(found), share)
-            except TimeoutError:
-                self.sessions.drop(session)
-                failures.append(
-                    Failure("the name of the host was not found in time", retryable=True)
-                )
-            except Failure as failure:
-                self.sessions.drop(session)
-                failures.append(failure)
-            except BaseException:
-                self.sessions.drop(session)
-                raise
-            else:
-                return session
-        raise _together(failures)
+        return await adrive(self.sessions.connecting(ends), _aconnect)
 
 
-def _share(ends: float, servers: int) -> float:
-    """Return until when to try the next of so many servers."""
-    now = monotonic()
-    return now + (ends - now) / servers
+def _connect(attempt: SessionAttempt) -> None:
+    finish(attempt.session.connecting(attempt.host), attempt.until)
+
+
+async def _aconnect(attempt: SessionAttempt) -> None:
+    try:
+        async with asyncio.timeout(max(0.0, attempt.until - monotonic())):
+            found = await _looked_up(attempt.host)
+    except TimeoutError:
+        raise Failure("the name of the host was not found in time", retryable=True) from None
+    await afinish(attempt.session.connecting(found), attempt.until)
 
 
 def _heed(failure: Failure, origin: Origin, session: Session) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Generator, Sequence
 from typing import TypeAlias, TypeVar
 
 from mainstay._core.clock import monotonic
+from mainstay.stores._driving import adrive, drive
 from mainstay.stores._postgres.failures import Failure
 
 T = TypeVar("T")
@@ -39,31 +40,27 @@ def ready(waits: Sequence[Wait], seconds: float | None) -> list[int]:
     return [descriptor for descriptor, _ in found]
 
 
-def drive(steps: Steps[T], ends: float) -> T:
+def finish(steps: Steps[T], ends: float) -> T:
     """Run the steps to their end, blocking the thread; fail at *ends*."""
-    try:
-        while True:
-            wait = next(steps)
-            left = ends - monotonic()
-            if left <= 0 or not ready([wait], left):
-                steps.throw(_late())
-    except StopIteration as ended:
-        answer: T = ended.value
-        return answer
+
+    def wait(wanted: Wait) -> None:
+        left = ends - monotonic()
+        if left <= 0 or not ready([wanted], left):
+            raise Failure.late()
+
+    return drive(steps, wait)
 
 
-async def adrive(steps: Steps[T], ends: float) -> T:
+async def afinish(steps: Steps[T], ends: float) -> T:
     """Run the steps to their end, suspending the task; fail at *ends*."""
     loop = asyncio.get_running_loop()
-    try:
-        while True:
-            descriptor, events = next(steps)
-            left = ends - monotonic()
-            if left <= 0 or not await _ready(loop, descriptor, events, left):
-                steps.throw(_late())
-    except StopIteration as ended:
-        answer: T = ended.value
-        return answer
+
+    async def wait(wanted: Wait) -> None:
+        left = ends - monotonic()
+        if left <= 0 or not await _ready(loop, *wanted, left):
+            raise Failure.late()
+
+    return await adrive(steps, wait)
 
 
 async def _ready(
@@ -89,7 +86,3 @@ async def _ready(
 def _wake(woken: "asyncio.Future[bool]", ready: bool) -> None:  # noqa: FBT001 - of a callback
     if not woken.done():
         woken.set_result(ready)
-
-
-def _late() -> Failure:
-    return Failure("the server did not answer in time", retryable=True)

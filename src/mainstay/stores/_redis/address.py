@@ -6,19 +6,21 @@ Nothing else reads the URL, so that a password in it stays here.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import attrs
 
 from mainstay.stores._redis.driver import client
+from mainstay.stores._urls import WrongPartError, read_url, split_url
 
-_URL = re.compile(r"rediss?://[^\0-\x20\x7f\ud800-\udfff]+")
 _DATABASE = re.compile(r"/?|/(?P<number>\d{1,9})")
+_PORT = 6379
 _FILES = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _FORMS = (
     "must be such as redis://user:password@host:6379/0 or rediss://host/0, with what is not a "
-    "letter, a digit or one of -._~ in a name or password as %40 for @; its options are "
-    "durability=always or everysec and, of rediss, ssl_ca_certs=, ssl_certfile= and ssl_keyfile="
+    "letter, a digit or one of -._~ in a name or password as %40 for @; it has one host, and its "
+    "options are durability=always or everysec and, of rediss, ssl_ca_certs=, ssl_certfile= and, "
+    "with that, ssl_keyfile="
 )
 
 
@@ -51,30 +53,26 @@ def to_redis_address(url: object) -> RedisAddress:
         ImportError: If redis-py is not installed.
     """
     client()
-    if not isinstance(url, str):
-        raise TypeError(f"`url` must be a str, not {type(url).__name__}")
-    try:
-        found = _parsed(url)
-    except ValueError:
-        found = None  # whose message may show what is in the URL
-    if found is None:
-        raise ValueError(f"`url` {_FORMS}")
-    return found
+    return read_url(url, "rediss?", _FORMS, _read)
 
 
-def _parsed(url: str) -> RedisAddress | None:
-    parts = urlsplit(url) if _URL.fullmatch(url) else None
-    database = _DATABASE.fullmatch(parts.path) if parts is not None else None
-    if parts is None or database is None or not parts.hostname or parts.fragment:
-        return None
-    options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+def _read(url: str) -> RedisAddress:
+    parts, options = split_url(url)
+    database = _DATABASE.fullmatch(parts.path)
+    if database is None:
+        raise WrongPartError("the database behind the host is no number")
     encrypted = parts.scheme == "rediss"
     if options.keys() - {"durability"} - (_FILES if encrypted else frozenset()):
-        return None
+        raise WrongPartError("it has an option that is not known")
     durability = options.pop("durability", "always")
     if durability not in ("always", "everysec"):
-        return None
-    host, port, number = unquote(parts.hostname), parts.port or 6379, int(database["number"] or 0)
+        raise WrongPartError("durability= is neither")
+    if "ssl_keyfile" in options and "ssl_certfile" not in options:
+        raise WrongPartError("ssl_certfile= is missing")
+    port = _PORT if parts.port is None else parts.port
+    host, number = unquote(parts.hostname or ""), int(database["number"] or 0)
+    if not port or not host or "," in host or not host.encode("idna"):
+        raise WrongPartError("the host is missing or cannot be, or the port is 0")
     parameters: dict[str, object] = {
         "host": host,
         "port": port,

@@ -1,13 +1,9 @@
 """What a server or a connection said, and whether the same request may succeed a moment later."""
 
 import re
+from collections.abc import Mapping
 
-from mainstay.errors import (
-    CheckpointError,
-    CorruptCheckpointError,
-    StoreSchemaError,
-    StoreUnavailableError,
-)
+from mainstay.stores._failure import ServerFailure
 
 _PASSES = frozenset({
     "LOADING",  # reads its files after a start
@@ -17,9 +13,12 @@ _PASSES = frozenset({
     "MISCONF",  # its disk is full
     "NOSCRIPT", "UNKILLABLE", "UNBLOCKED",
 })  # fmt: skip
-_HINTS = {
+_HINTS: Mapping[str, str] = {
     "OOM": "; give the server more memory, or forget runs",
     "MISCONF": "; free some of the disk of the server",
+    "TLSFILES": (
+        "; mend the files that ssl_ca_certs=, ssl_certfile= and ssl_keyfile= name in the URL"
+    ),
     "NOAUTH": "; give user and password in the URL",
     "WRONGPASS": "; mend user and password in the URL",
     "NOPERM": (
@@ -49,31 +48,21 @@ _CODES = {
 """What the server said first, by the class that redis-py makes of that."""
 _CODE = re.compile(rf"\b({'|'.join({*_PASSES, *_HINTS, 'WRONGTYPE'})})\b")
 """Redis 6 says what a script stumbled over in the middle of a sentence."""
+_FILE = re.compile(
+    r"No such file|Is a directory|PEM lib|KEY_VALUES_MISMATCH|NO_CERTIFICATE_OR_CRL_FOUND"
+)
 _LASTING = re.compile(
     r"[Cc]ertificate|WRONG_VERSION_NUMBER|Name or service not known"
-    r"|nodename nor servname|No such file|wrong number of arguments"
+    r"|nodename nor servname|wrong number of arguments"
 )
 """What of a failure to connect will not pass."""
 
 
-class RedisFailure(Exception):  # noqa: N818 - never seen by users
-    """What went wrong, before it is told to users.
+class RedisFailure(ServerFailure):
+    """What Redis or a connection said; its code is the first word of what the server said."""
 
-    Attributes:
-        problem: In words, for people.
-        code: The first word of what the server said; empty if the server said nothing.
-        retryable: True if the same request may succeed a moment later.
-        cut: True if the connection was lost.
-    """
-
-    def __init__(
-        self, problem: str, code: str = "", *, retryable: bool | None = None, cut: bool = False
-    ) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.code = code
-        self.retryable = code in _PASSES if retryable is None else retryable
-        self.cut = cut
+    HINTS = _HINTS
+    FOREIGN = frozenset({"SCHEMA", "WRONGTYPE"})
 
 
 def refused(error: BaseException) -> RedisFailure:
@@ -82,7 +71,7 @@ def refused(error: BaseException) -> RedisFailure:
     known = _CODES.get(type(error).__name__)
     found = _CODE.search(message)
     code = known or (found[0] if found else "")
-    return RedisFailure(message, code)
+    return RedisFailure(message, code, retryable=code in _PASSES)
 
 
 def lost(error: BaseException) -> RedisFailure:
@@ -91,19 +80,6 @@ def lost(error: BaseException) -> RedisFailure:
     if known:
         return refused(error)
     problem = " ".join(str(error).split()) or "the connection was lost"
+    if _FILE.search(problem):
+        return RedisFailure(problem, "TLSFILES", cut=True)
     return RedisFailure(problem, retryable=_LASTING.search(problem) is None, cut=True)
-
-
-def late() -> RedisFailure:
-    """Return the failure for an answer that did not come."""
-    return RedisFailure("the server did not answer in time", retryable=True)
-
-
-def told_of(failure: RedisFailure, url: str) -> CheckpointError:
-    """Return the failure as the error that users see."""
-    if failure.code == "CORRUPT":
-        return CorruptCheckpointError(url, failure.problem)
-    if failure.code in ("WRONGTYPE", "SCHEMA"):
-        return StoreSchemaError(url, failure.problem)
-    problem = failure.problem + _HINTS.get(failure.code, "")
-    return StoreUnavailableError(url, problem, retryable=failure.retryable)

@@ -9,12 +9,13 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Generator, Sequence
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast, get_args
 
 import attrs
 
-from mainstay._core.owner import Owner, is_dead
-from mainstay.errors import LeaseLostError, RunBusyError
+from mainstay.errors import LeaseLostError
+from mainstay.stores._damaged import damaged_record
+from mainstay.stores._record_fields import from_fields, to_fields
 from mainstay.stores._redis.failures import RedisFailure
 from mainstay.stores._redis.scripts import (
     COMMIT,
@@ -30,6 +31,7 @@ from mainstay.stores._redis.scripts import (
     TAKEN,
     WAS,
 )
+from mainstay.stores._transitions import check_forgettable, gone_by_server
 from mainstay.stores.base import (
     Acquired,
     Acquisition,
@@ -68,7 +70,6 @@ _LENGTH = struct.Struct(">I")
 _END_OF_NAME = re.compile(b"\0(?!\xff)")
 _INTEGERS = frozenset({"token", "sequence", "pid", "started", "attempt", "crashes"})
 _TIMES = frozenset({"expires", "seen", "saved", "created", "updated"})
-_OWNERS = ("boot", "namespace", "pid", "started", "host")
 
 
 def opening() -> RedisOperation[None]:
@@ -76,10 +77,7 @@ def opening() -> RedisOperation[None]:
     _, version = yield [("SET", _VERSION, _FORMAT, "NX"), ("GET", _VERSION)]
     if version != _FORMAT:
         told = version.decode(errors="replace") if isinstance(version, bytes) else version
-        raise RedisFailure(
-            f"it has format {told}, and this mainstay knows {_FORMAT.decode()}; upgrade mainstay",
-            "SCHEMA",
-        )
+        raise RedisFailure.newer("it", told, _FORMAT.decode())
 
 
 def acquiring(run: RunId, request: Request, now: float | None) -> RedisOperation[Acquisition]:
@@ -87,7 +85,7 @@ def acquiring(run: RunId, request: Request, now: float | None) -> RedisOperation
     member = _member(run)
     while True:
         clock, wall, forgotten, [(before, was)] = yield from _reading([run], now)
-        gone: Exit = _how_gone(before, clock) if before else ""
+        gone: Exit = gone_by_server(before, clock) if before else ""
         answer = acquisition(
             before, run, request, now=clock, wall=wall, gone=gone, forgotten=forgotten
         )
@@ -142,7 +140,7 @@ def committing(lease: RunLease, change: Change, now: float | None) -> RedisOpera
     if answer == LOST:
         raise LeaseLostError(lease.run.name, lease.run.key, lease.token)
     if answer == TAKEN:
-        raise RedisFailure("a result with such a number is kept already, and is another one")
+        raise RedisFailure.taken()
 
 
 def renewing(leases: Sequence[RunLease], now: float | None) -> RedisOperation[list[RunLease]]:
@@ -192,7 +190,7 @@ def listing(
         [members] = yield [("ZRANGEBYLEX", _RUNS, least, most, "LIMIT", 0, size)]
         if members:
             runs = [_run(each) for each in members]
-            clock, _wall, _forgotten, records = yield from _reading(runs, now)
+            clock, _wall, _forgotten, records = yield from _reading(runs, now, mended=True)
             states = [_with_state(each, clock) for each, _was in records if each is not None]
             found += [each for each in states if status in (None, each[1])]
             least = b"(" + members[-1]
@@ -215,7 +213,7 @@ def counting(now: float | None) -> RedisOperation[Counter[tuple[str, Status]]]:
         running = [run for run, state in runs if state == b"running"]
         counts.update((run.name, _status(state)) for run, state in runs if state not in _NOT_OVER)
         if running:
-            clock, _wall, _forgotten, records = yield from _reading(running, now)
+            clock, _wall, _forgotten, records = yield from _reading(running, now, mended=True)
             found = [_with_state(each, clock) for each, _was in records if each is not None]
             counts.update((record.run.name, state) for record, state in found)
     return counts
@@ -225,11 +223,10 @@ def forgetting(run: RunId, now: float | None) -> RedisOperation[bool]:
     """Remove *run*."""
     member = _member(run)
     while True:
-        clock, _wall, _forgotten, [(record, was)] = yield from _reading([run], now)
+        clock, _wall, _forgotten, [(record, was)] = yield from _reading([run], now, mended=True)
         if record is None:
             return False
-        if record.status == "running" and not _how_gone(record, clock):
-            raise RunBusyError(run.name, run.key, str(record.owner), record.expires - clock)
+        check_forgettable(record, gone_by_server(record, clock), clock)
         keys = [*_keys(member), _RUNS, _FORGOTTEN, _finished(run.name)]
         [forgotten] = yield [FORGET.called(keys, *was, member)]
         if forgotten:
@@ -258,26 +255,21 @@ def channel_of(run: RunId) -> bytes:
 
 
 def _reading(
-    runs: Sequence[RunId], now: float | None
+    runs: Sequence[RunId], now: float | None, *, mended: bool = False
 ) -> RedisOperation[tuple[float, float, int, list[_Read]]]:
-    """Return the time, the time since 1970, the token of what was forgotten, and the records."""
+    """Return the time, the time since 1970, the token of what was forgotten, and the records.
+
+    A damaged record is a failure, unless it is to be *mended*: for lists, which have others to
+    show, and where the run is removed.
+    """
     keys = [_FORGOTTEN, *(_keys(_member(each))[0] for each in runs)]
     [[clock, wall, forgotten, *rows]] = yield [READ.called(keys, _time(now))]
-    records = [_record(run, row) for run, row in zip(runs, rows, strict=True)]
+    records = [_record(run, row, mended=mended) for run, row in zip(runs, rows, strict=True)]
     return float(clock), float(wall), int(forgotten), records
 
 
-def _how_gone(record: Record, now: float) -> Exit:
-    """Return how the owner of a run has gone, by the server's clock; "" if it has not."""
-    if record.status != "running":
-        return ""
-    if is_dead(record.owner, local=False):
-        return "crash"
-    return "takeover" if record.expires <= now else ""
-
-
 def _with_state(record: Record, now: float) -> tuple[Record, Status]:
-    return record, state_of(record, _how_gone(record, now))
+    return record, state_of(record, gone_by_server(record, now))
 
 
 def _status(state: bytes) -> Status:
@@ -304,7 +296,7 @@ def _member(run: RunId) -> bytes:
 def _run(member: bytes) -> RunId:
     end = _END_OF_NAME.search(member)
     if end is None:
-        raise RedisFailure(f"{_RUNS.decode()} holds what no mainstay wrote: {member!r}", "CORRUPT")
+        raise RedisFailure.corrupt(f"{_RUNS.decode()} holds what no mainstay wrote: {member!r}")
     name = member[: end.start()].replace(b"\0\xff", b"\0")
     return RunId(_decoded(name), _decoded(member[end.end() :]))
 
@@ -350,17 +342,19 @@ def _contents(found: Sequence[Any]) -> Contents:
     )
 
 
-def _record(run: RunId, row: Sequence[bytes | None]) -> _Read:
+def _record(run: RunId, row: Sequence[bytes | None], *, mended: bool) -> _Read:
     found = dict(zip(FIELDS, row, strict=True))
     was = [found[name] or b"" for name in WAS]
     if found["token"] is None:
         return None, was
     try:
         values = {name: _value(name, value) for name, value in found.items()}
-        owner = Owner(*(values.pop(each) for each in _OWNERS))
-        return Record(run=run, owner=owner, **values), was
+        return from_fields({"name": run.name, "key": run.key, **values}), was
     except (TypeError, ValueError):
-        raise RedisFailure(f"the record of {run} is none that mainstay wrote", "CORRUPT") from None
+        problem = f"the record of {run} is none that mainstay wrote"
+        if not mended:
+            raise RedisFailure.corrupt(problem) from None
+        return damaged_record(run, problem), was
 
 
 def _value(name: str, value: bytes | None) -> Any:
@@ -370,18 +364,18 @@ def _value(name: str, value: bytes | None) -> Any:
         raise ValueError(name)
     if name in _INTEGERS:
         return int(value)
-    return float(value) if name in _TIMES else _decoded(value)
+    text = _decoded(value)
+    if name == "status" and text not in get_args(Status):
+        raise ValueError(name)
+    return float(value) if name in _TIMES else text
 
 
 def _values(record: Record) -> list[bytes | str]:
     """Return the names and values of the fields of a record."""
-    values: dict[str, Any] = attrs.asdict(record, recurse=False)
-    del values["run"]
-    values |= attrs.asdict(cast("Any", values.pop("owner")))
     return [
         part
-        for name, value in values.items()
-        if value is not None
+        for name, value in to_fields(record).items()
+        if name in FIELDS and value is not None
         for part in (name, _field(value))
     ]
 

@@ -22,7 +22,7 @@ from typing import Any
 from mainstay._core.clock import monotonic
 from mainstay.stores._redis.address import RedisAddress
 from mainstay.stores._redis.driver import client
-from mainstay.stores._redis.failures import RedisFailure, late, lost, refused
+from mainstay.stores._redis.failures import RedisFailure, lost, refused
 from mainstay.stores._redis.operations import Command
 from mainstay.stores._redis.scripts import SCRIPTS
 
@@ -54,7 +54,7 @@ def _translating() -> Iterator[None]:
     try:
         yield
     except (errors.TimeoutError, TimeoutError):
-        raise late() from None
+        raise RedisFailure.late() from None
     except errors.ResponseError as error:
         raise refused(error) from None
     except (errors.RedisError, OSError) as error:
@@ -332,5 +332,5 @@ def _left(ends: float) -> float:
     """
     left = ends - monotonic()
     if left <= 0:
-        raise late()
+        raise RedisFailure.late()
     return left

@@ -12,14 +12,11 @@ import hashlib
 
 import attrs
 
+from mainstay.stores import _record_fields
 from mainstay.stores.base import RENEWALS_PER_LEASE
 
-FIELDS = (
-    "life", "token", "grant", "sequence", "status", "boot", "namespace", "pid", "started", "host",
-    "expires", "seen", "saved", "attempt", "crashes", "exit", "error", "arguments", "created",
-    "updated",
-)  # fmt: skip
-"""The fields of a record, in the order in which scripts answer."""
+FIELDS = _record_fields.FIELDS[2:]
+"""The fields of a record but for its run, in the order in which scripts answer."""
 WAS = ("token", "grant", "status", "sequence", "expires", "seen")
 """The fields that tell if a record is still as it was read."""
 
@@ -200,7 +197,7 @@ for number = 1, $MANY do
   if (is[number] or '') ~= ARGV[number] then return 0 end
 end
 local forgotten = tonumber(redis.call('GET', KEYS[4]) or '0')
-if tonumber(is[1]) > forgotten then redis.call('SET', KEYS[4], is[1]) end
+if (tonumber(is[1]) or 0) > forgotten then redis.call('SET', KEYS[4], is[1]) end
 redis.call('ZREM', KEYS[3], ARGV[$MANY + 1])
 redis.call('ZREM', KEYS[5], KEYS[1])
 redis.call('UNLINK', KEYS[1], KEYS[2])

@@ -5,13 +5,13 @@ Nothing else reads the URL, so that a secret in it stays here.
 
 import re
 from collections.abc import Callable, Mapping
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
 from mainstay.stores._s3.driver import client
+from mainstay.stores._urls import WrongPartError, read_url, split_url
 
-_URL = re.compile(r"s3://[^\0-\x20\x7f\ud800-\udfff]+")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _PREFIX = re.compile(
     r"(?!\.{1,2}(/|$))[A-Za-z0-9!_.*'()-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9!_.*'()-]+)*"
@@ -57,34 +57,28 @@ def to_s3_address(url: object) -> S3Address:
         ImportError: If obstore is not installed.
     """
     client()
-    if not isinstance(url, str):
-        raise TypeError(f"`url` must be a str, not {type(url).__name__}")
-    try:
-        found = _parsed(url)
-    except ValueError:
-        found = None  # whose message may show what is in the URL
-    if found is None:
-        raise ValueError(f"`url` {_FORMS}")
-    return found
+    return read_url(url, "s3", _FORMS, _read)
 
 
-def _parsed(url: str) -> S3Address | None:
-    parts = urlsplit(url) if _URL.fullmatch(url) else None
-    if parts is None or parts.fragment:
-        return None
+def _read(url: str) -> S3Address:
+    parts, options = split_url(url)
     user, at, bucket = parts.netloc.rpartition("@")
     prefix = parts.path.strip("/")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
     endpoint, region = options.pop("endpoint", ""), options.pop("region", "")
-    sound = (
-        not options
-        and _BUCKET.fullmatch(bucket)
-        and (not prefix or _PREFIX.fullmatch(prefix))
-        and (not endpoint or _ENDPOINT.fullmatch(endpoint))
-        and (not region or _REGION.fullmatch(region))
-    )
-    if not sound:
-        return None
+    checks = {
+        "it has an option that is not known": not options,
+        "the bucket is missing or cannot be": _BUCKET.fullmatch(bucket),
+        "the prefix has another sign, or a part that is empty": (
+            not prefix or _PREFIX.fullmatch(prefix)
+        ),
+        "endpoint= has no host, or something that cannot be": (
+            not endpoint or _is_endpoint(endpoint)
+        ),
+        "region= cannot be": not region or _REGION.fullmatch(region),
+    }
+    for wrong, is_sound in checks.items():
+        if not is_sound:
+            raise WrongPartError(wrong)
     parameters: dict[str, object] = {}
     if endpoint:
         parameters["endpoint"] = endpoint.rstrip("/")
@@ -94,7 +88,7 @@ def _parsed(url: str) -> S3Address | None:
     if at:
         key, _, secret = user.partition(":")
         if not key or not secret:
-            return None
+            raise WrongPartError("the key or the secret before the bucket is missing")
         parameters["credential_provider"] = _giving(unquote(key), unquote(secret))
         shown_user = quote(unquote(key), safe="") + "@"
     query = "&".join(
@@ -102,6 +96,11 @@ def _parsed(url: str) -> S3Address | None:
     )
     shown = f"s3://{shown_user}{bucket}{'/' if prefix else ''}{prefix}{'?' if query else ''}{query}"
     return S3Address(shown, bucket, f"{prefix}/" if prefix else "", parameters)
+
+
+def _is_endpoint(text: str) -> bool:
+    parts = urlsplit(text)
+    return _ENDPOINT.fullmatch(text) is not None and bool(parts.hostname) and parts.port != 0
 
 
 def _giving(key: str, secret: str) -> Callable[[], Credentials]:

@@ -19,6 +19,7 @@ _CONFLICT = 409
 _PAGE = 1000
 _SHARES = (1.0, 0.5, 0.25, 0.125)
 _SLACK = 1.1
+_PANICS = frozenset({"PanicException", "RustPanic"})  # no module has these classes
 _FORKED = (
     "this process was forked from one that has used obstore, which cannot go on in a fork; start "
     'worker processes by "spawn" or "forkserver", or use the store first in the workers'
@@ -60,8 +61,8 @@ class Bucket:
             S3Failure: If the request fails, or is not answered in time; what was asked may have
                 been done or not.
         """
-        store = self._client(seconds)
         try:
+            store = self._client(seconds)
             match request:
                 case Get(name=name):
                     found = self._library.get(store, name)
@@ -75,11 +76,14 @@ class Bucket:
                     return _page(next(self._library.list(store, **_wanted(request)), []))
         except (self._library.exceptions.BaseError, OSError) as error:
             return self._nothing(request, error)
+        except BaseException as error:
+            _raise_panic(error)
+            raise
 
     async def asend(self, request: S3Request, seconds: float) -> Any:
         """As `send`, in a task."""
-        store = self._client(seconds)
         try:
+            store = self._client(seconds)
             match request:
                 case Get(name=name):
                     found = await self._library.get_async(store, name)
@@ -93,6 +97,9 @@ class Bucket:
                     return _page(await anext(self._library.list(store, **_wanted(request)), []))
         except (self._library.exceptions.BaseError, OSError) as error:
             return self._nothing(request, error)
+        except BaseException as error:
+            _raise_panic(error)
+            raise
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -132,6 +139,14 @@ class Bucket:
             answers = missing
         if not answers or failure.status == _CONFLICT or failure.code == "NoSuchBucket":
             raise failure from None
+
+
+def _raise_panic(error: BaseException) -> None:
+    """Raise an error that users can handle if *error* is a panic of obstore."""
+    if type(error).__name__ in _PANICS:
+        raise S3Failure(
+            f"obstore failed: {error}; mend endpoint= in the URL, or $AWS_ENDPOINT_URL"
+        ) from None
 
 
 def _written(put: Put) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from mainstay._core.owner import is_dead
 from mainstay.errors import LeaseLostError
+from mainstay.stores import _transitions
 from mainstay.stores._s3.failures import S3Failure
 from mainstay.stores._s3.layout import (
     Document,
@@ -30,7 +30,6 @@ from mainstay.stores.base import (
     RunId,
     RunLease,
     acquisition,
-    has_applied,
     is_owned,
 )
 
@@ -82,11 +81,6 @@ def acquired(
             return answer, None
 
 
-def seconds_of(record: Record) -> float:
-    """Return how long the lease lasts that the record tells of."""
-    return record.expires - record.seen
-
-
 def _by_own_clock(record: Record, now: float, silent: float) -> Record:
     """Return the record with the times of its owner's clock as this process's clock has them."""
     moved = now - silent - record.seen
@@ -102,11 +96,7 @@ def gone_by(record: Record, silent: float) -> Exit:
         record: What the store knows of the run.
         silent: For how many seconds the owner has written nothing, at least.
     """
-    if record.status != "running":
-        return ""
-    if is_dead(record.owner, local=False):
-        return "crash"
-    return "takeover" if silent >= seconds_of(record) else ""
+    return _transitions.gone_by_server(record, record.seen + silent)
 
 
 def changed(
@@ -120,30 +110,21 @@ def changed(
     """
     if not isinstance(before, Stored):
         raise LeaseLostError(lease.run.name, lease.run.key, lease.token)
-    record = before.record
-    if has_applied(record, lease, change):
+    record = _transitions.changed(
+        before.record, lease, change, kept=_keeps(before, change.after_result), now=now, wall=wall
+    )
+    if record is None:
         return None
-    if not is_owned(record, lease) or _is_cut(before, change):
-        raise LeaseLostError(lease.run.name, lease.run.key, lease.token)
     puts = {number: packed(number, result) for number, result in change.put.items()}
     if any(before.tail.get(number, entry) != entry for number, entry in puts.items()):
-        raise S3Failure("a result with such a number is kept already, and is another one")
+        raise S3Failure.taken()
     latest, previous = before.latest, before.previous
     if change.document is not None:
         previous = change.document if change.finished else latest
         latest = change.document
     parts, tail = _dropped(before, change.drop)
     return Stored(
-        attrs.evolve(
-            record,
-            status="done" if change.finished else "running",
-            sequence=max(record.sequence, change.sequence),
-            expires=now + lease.seconds,
-            seen=now,
-            saved=now if change.progress else record.saved,
-            crashes=0 if change.progress else record.crashes,
-            updated=wall,
-        ),
+        record,
         latest,
         previous,
         parts,
@@ -151,12 +132,10 @@ def changed(
     )
 
 
-def _is_cut(before: Stored, change: Change) -> bool:
-    """True if what a change builds on is not there any more."""
-    result = change.after_result
+def _keeps(before: Stored, number: int) -> bool:
+    """True if the result of that number is kept."""
     live = (bounds for part in before.parts for bounds in part.live)
-    kept = result in before.tail or any(first <= result <= last for first, last in live)
-    return before.record.sequence < change.after or not (result < 0 or kept)
+    return number in before.tail or any(first <= number <= last for first, last in live)
 
 
 def released(
@@ -173,10 +152,7 @@ def released(
     if not isinstance(before, Stored) or not is_owned(before.record, lease):
         return None
     parts, tail = _dropped(before, drop)
-    record = attrs.evolve(
-        before.record, status="interrupted", exit=how, error=error, crashes=0, seen=now,
-        updated=wall,
-    )  # fmt: skip
+    record = _transitions.released(before.record, how, error, now=now, wall=wall)
     return attrs.evolve(before, record=record, parts=parts, tail=tail)
 
 

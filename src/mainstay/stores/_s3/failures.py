@@ -1,13 +1,9 @@
 """What a server or a connection said, and whether the same request may succeed a moment later."""
 
 import re
+from collections.abc import Mapping
 
-from mainstay.errors import (
-    CheckpointError,
-    CorruptCheckpointError,
-    StoreSchemaError,
-    StoreUnavailableError,
-)
+from mainstay.stores._failure import ServerFailure
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z0-9.]+)</Code>")
@@ -19,7 +15,7 @@ _NO_KEY = (
 )
 _PASSING_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset({"RequestTimeout", "SlowDown", "OperationAborted"})
-_HINTS = {
+_HINTS: Mapping[str, str] = {
     "Certificate": "; for authorities of your own, name their file in $SSL_CERT_FILE",
     "NoSuchBucket": "; create the bucket, or mend its name in the URL",
     "PermanentRedirect": "; give ?region= in the URL the region of the bucket",
@@ -46,16 +42,14 @@ _CAUSE = re.compile(r'(?:message|error): "([^"]+)"')
 _CERTIFICATE = re.compile(r"\bInvalidCertificate\(\s*(\w+)")
 
 
-class S3Failure(Exception):  # noqa: N818 - never seen by users
-    """What went wrong, before it is told to users.
+class S3Failure(ServerFailure):
+    """What S3 or a connection said.
 
     Attributes:
-        problem: In words, for people.
-        code: What the server calls it, or what we do; empty if the server said nothing.
-        retryable: True if the same request may succeed a moment later.
-        cut: True if the connection was lost.
         status: The status of the answer; 0 if there was none.
     """
+
+    HINTS = _HINTS
 
     def __init__(
         self,
@@ -66,11 +60,7 @@ class S3Failure(Exception):  # noqa: N818 - never seen by users
         cut: bool = False,
         status: int = 0,
     ) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.code = code
-        self.retryable = retryable
-        self.cut = cut
+        super().__init__(problem, code, retryable=retryable, cut=cut)
         self.status = status
 
 
@@ -99,7 +89,7 @@ def _refused(text: str, status: int) -> S3Failure:
 def _lost(text: str) -> S3Failure:
     """Return the failure for a request that was not answered."""
     if _LATE.search(text):
-        return late()
+        return S3Failure.late()
     certificate = _CERTIFICATE.search(text)
     if certificate is not None:
         return S3Failure(f"the server's certificate is refused: {certificate[1]}", "Certificate")
@@ -111,23 +101,3 @@ def _lost(text: str) -> S3Failure:
 def _first(pattern: re.Pattern[str], text: str) -> str:
     found = pattern.search(text)
     return "" if found is None else " ".join(found[1].split())
-
-
-def late() -> S3Failure:
-    """Return the failure for an answer that did not come."""
-    return S3Failure("the server did not answer in time", retryable=True)
-
-
-def corrupt(what: str) -> S3Failure:
-    """Return the failure for an object that no mainstay can have written."""
-    return S3Failure(what, "CORRUPT")
-
-
-def told_of(failure: S3Failure, url: str) -> CheckpointError:
-    """Return the failure as the error that users see."""
-    if failure.code == "CORRUPT":
-        return CorruptCheckpointError(url, failure.problem)
-    if failure.code == "SCHEMA":
-        return StoreSchemaError(url, failure.problem)
-    problem = failure.problem + _HINTS.get(failure.code, "")
-    return StoreUnavailableError(url, problem, retryable=failure.retryable)

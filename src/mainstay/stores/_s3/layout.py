@@ -20,13 +20,13 @@ from typing import Any, TypeAlias, get_args
 import attrs
 
 from mainstay._core.owner import Owner
-from mainstay.stores._s3.failures import S3Failure, corrupt
+from mainstay.stores._s3.failures import S3Failure
 from mainstay.stores._s3.numbers import Ranges
 from mainstay.stores.base import Exit, Record, Result, RunId, Status
 
 _FORMAT = 1
-LONGEST_TOMBSTONE = 96
-"""Bytes that no object of a run has as few of, and that of a forgotten run has at most."""
+TOMBSTONE_SIZES = range(40, 97)
+"""The bytes that the object of a forgotten run may have; that of a run has more."""
 
 Document: TypeAlias = bytes | str | None
 """A document, or the name of the part that has it, or None if there is none."""
@@ -110,11 +110,11 @@ def entries(data: bytes) -> dict[int, bytes]:
     at = 0
     while at < len(data):
         if at + _ENTRY.size > len(data):
-            raise corrupt("a result is cut off")
+            raise S3Failure.corrupt("a result is cut off")
         number, slot, value = _ENTRY.unpack_from(data, at)
         end = at + _ENTRY.size + slot + value
         if end > len(data):
-            raise corrupt("a result is cut off")
+            raise S3Failure.corrupt("a result is cut off")
         found[number] = data[at:end]
         at = end
     return found
@@ -126,7 +126,7 @@ def _result(entry: bytes) -> Result:
     try:
         return Result(entry[_ENTRY.size : end].decode("utf-8", "surrogatepass"), entry[end:])
     except UnicodeDecodeError:
-        raise corrupt("the name of a step cannot be read") from None
+        raise S3Failure.corrupt("the name of a step cannot be read") from None
 
 
 def results_of(tail: Tail) -> dict[int, Result]:
@@ -174,18 +174,15 @@ def from_object(data: bytes, run: RunId) -> tuple[Stored | Forgotten, str]:
         header: Any = json.loads(line)
         number = header["format"]
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise corrupt(f"the object of {run} is none that mainstay wrote") from None
+        raise S3Failure.corrupt(f"the object of {run} is none that mainstay wrote") from None
     if number != _FORMAT:
-        raise S3Failure(
-            f"{run} has format {number!r}, and this mainstay knows {_FORMAT}; upgrade mainstay",
-            "SCHEMA",
-        )
+        raise S3Failure.newer(str(run), repr(number), _FORMAT)
     try:
         if "forgotten" in header:
             return Forgotten(_count(header["forgotten"])), _text(header["nonce"])
         return _stored(header, rest, run), _text(header["nonce"])
     except (ValueError, TypeError, KeyError, OverflowError):
-        raise corrupt(f"the record of {run} is none that mainstay wrote") from None
+        raise S3Failure.corrupt(f"the record of {run} is none that mainstay wrote") from None
 
 
 def _stored(header: Mapping[str, Any], rest: bytes, run: RunId) -> Stored:

@@ -15,8 +15,8 @@ from typing import TypeVar
 import attrs
 
 from mainstay._core.clock import monotonic, wall_time
-from mainstay._core.owner import Owner
-from mainstay.errors import LeaseLostError, RunBusyError
+from mainstay.errors import LeaseLostError
+from mainstay.stores._damaged import damaged_record
 from mainstay.stores._s3.decisions import (
     acquired,
     changed,
@@ -24,11 +24,10 @@ from mainstay.stores._s3.decisions import (
     in_parts,
     is_litter,
     released,
-    seconds_of,
 )
-from mainstay.stores._s3.failures import S3Failure, corrupt
+from mainstay.stores._s3.failures import S3Failure
 from mainstay.stores._s3.layout import (
-    LONGEST_TOMBSTONE,
+    TOMBSTONE_SIZES,
     Document,
     Forgotten,
     Stored,
@@ -48,6 +47,7 @@ from mainstay.stores._s3.requests import (
     Put,
     S3Operation,
 )
+from mainstay.stores._transitions import check_forgettable
 from mainstay.stores.base import (
     Acquired,
     Acquisition,
@@ -74,7 +74,6 @@ _FRESH = 60.0
 """Seconds after which the server is asked for its time again."""
 _RESOLUTION = 1.0
 """Seconds to which servers tell when an object was written."""
-_NOBODY = Owner("", "", 0, 0)
 
 
 @attrs.frozen(eq=False)
@@ -212,14 +211,13 @@ class S3Operations:
         """Remove *run*."""
         name = self._names.run(run)
         while True:
-            version = yield from self._reading(name, run)
+            [found] = yield [Get(name)]
+            version = _version(found, run, mended=True)
             if version is None or isinstance(version.stored, Forgotten):
                 return False
             record = version.stored.record
             silent = yield from self._silence(name, version)
-            if record.status == "running" and not gone_by(record, silent):
-                left = seconds_of(record) - silent
-                raise RunBusyError(run.name, run.key, str(record.owner), left)
+            check_forgettable(record, gone_by(record, silent), record.seen + silent)
             gone = Forgotten(record.token)
             if (yield from self._swapping(name, run, version, gone)) is not None:
                 yield from self._removing(run, record.token + 1, frozenset())
@@ -238,7 +236,7 @@ class S3Operations:
             shown = [
                 (each, run)
                 for each in page
-                if each.size > LONGEST_TOMBSTONE and (run := self._names.run_of(each.name))
+                if each.size not in TOMBSTONE_SIZES and (run := self._names.run_of(each.name))
             ]
             while shown and (limit is None or len(found) < limit):
                 wanted = limit is not None and status is None
@@ -374,7 +372,7 @@ class S3Operations:
         data: dict[str, bytes] = {}
         for name, found in zip(names, answers, strict=True):
             if found is None:
-                raise corrupt(f"part {name} of {run} is missing")
+                raise S3Failure.corrupt(f"part {name} of {run} is missing")
             data[name] = found.data
 
         def whole(document: Document) -> bytes | None:
@@ -387,7 +385,7 @@ class S3Operations:
                 for first, last in part.live:
                     results.update((each, inside[each]) for each in range(first, last + 1))
             except KeyError:
-                raise corrupt(f"part {part.name} of {run} lacks results") from None
+                raise S3Failure.corrupt(f"part {part.name} of {run} lacks results") from None
         results |= results_of(stored.tail)
         return Contents(whole(stored.latest), whole(stored.previous), dict(sorted(results.items())))
 
@@ -500,10 +498,16 @@ def _new_nonce() -> str:
     return os.urandom(8).hex()
 
 
-def _version(found: Found | None, run: RunId) -> Version | None:
+def _version(found: Found | None, run: RunId, *, mended: bool = False) -> Version | None:
+    """Return what was found; a damaged object is a failure, unless the run is to be removed."""
     if found is None:
         return None
-    stored, nonce = from_object(found.data, run)
+    try:
+        stored, nonce = from_object(found.data, run)
+    except S3Failure as failure:
+        if not mended or failure.code != "CORRUPT":
+            raise
+        stored, nonce = Stored(damaged_record(run, failure.problem, found.modified)), ""
     return Version(stored, found.etag, nonce, found.modified)
 
 
@@ -514,10 +518,7 @@ def _looked_at(found: Found | None, run: RunId) -> _Seen | None:
     try:
         stored, _ = from_object(found.data, run)
     except S3Failure as failure:
-        record = Record(
-            run=run, life="", owner=_NOBODY, expires=0.0, seen=0.0, saved=0.0, created=0.0,
-            updated=found.modified, status="interrupted", error=f"damaged: {failure.problem}",
-        )  # fmt: skip
+        record = damaged_record(run, failure.problem, found.modified)
         return _Seen(found.etag, found.modified, record)
     if isinstance(stored, Forgotten):
         return None

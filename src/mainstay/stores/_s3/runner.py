@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import attrs
 
 from mainstay._core.clock import monotonic
+from mainstay.stores._driving import adrive, drive
 from mainstay.stores._s3.bucket import Bucket, step_of
-from mainstay.stores._s3.failures import S3Failure, late, told_of
+from mainstay.stores._s3.failures import S3Failure
 from mainstay.stores._s3.requests import S3Operation, S3Request
 from mainstay.stores.base import call_seconds
 
@@ -44,37 +45,17 @@ class S3Runner:
         """
         budget = _Budget(call_seconds(self._timeout, lease), whole=lease is not None)
         try:
-            wanted = next(operation)
-            while True:
-                try:
-                    answers = self._sent(wanted, budget)
-                except S3Failure as failure:
-                    wanted = operation.throw(failure)
-                else:
-                    wanted = operation.send(answers)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
+            return drive(operation, lambda wanted: self._sent(wanted, budget))
         except S3Failure as failure:
-            raise told_of(failure, self._url) from None
+            raise failure.told(self._url) from None
 
     async def arun(self, operation: S3Operation[T], lease: float | None = None) -> T:
         """As `run`, in a task."""
         budget = _Budget(call_seconds(self._timeout, lease), whole=lease is not None)
         try:
-            wanted = next(operation)
-            while True:
-                try:
-                    answers = await self._asent(wanted, budget)
-                except S3Failure as failure:
-                    wanted = operation.throw(failure)
-                else:
-                    wanted = operation.send(answers)
-        except StopIteration as ended:
-            found: T = ended.value
-            return found
+            return await adrive(operation, lambda wanted: self._asent(wanted, budget))
         except S3Failure as failure:
-            raise told_of(failure, self._url) from None
+            raise failure.told(self._url) from None
 
     def _sent(self, requests: Sequence[S3Request], budget: "_Budget") -> list[Any]:
         if len(requests) == 1:
@@ -141,5 +122,5 @@ class _Budget:
             return self.limit
         seconds = step_of(self.limit, self.ends - monotonic())
         if seconds is None:
-            raise late()
+            raise S3Failure.late()
         return seconds

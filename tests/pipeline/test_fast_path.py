@@ -1,4 +1,4 @@
-"""The straight way and the general one come to the same: results, counts and notes."""
+"""The fast path and the slow one come to the same: results, counts and notes."""
 
 import asyncio
 import gc
@@ -80,7 +80,7 @@ def context_of(error):
 def outcome_of(call, *args):
     try:
         return call(*args)
-    except BaseException as error:  # noqa: BLE001 - both ways are to raise it
+    except BaseException as error:  # noqa: BLE001 - both paths are to raise it
         text = re.sub(r"\d+\.\d+", "", str(error))
         return type(error), text, context_of(error), notes_of(error)
 
@@ -89,12 +89,12 @@ def notes_of(error):
     return [re.sub(r"\d+\.\d+", "", note) for note in getattr(error, "__notes__", ())]
 
 
-def run(names, todo, *, is_async, general):
+def run(names, todo, *, is_async, slow):
     """Return what came of the calls, and what they counted but for seconds."""
     metrics = Metrics(None)
     with pytest.MonkeyPatch.context() as patch:
-        if general:
-            patch.setattr(face, "straight_way", lambda *_args, **_kwargs: None)
+        if slow:
+            patch.setattr(face, "fast_path", lambda *_args, **_kwargs: None)
         policy = pipeline("orders", *policies_of(names, metrics), metrics=metrics)
         plan = []
 
@@ -115,7 +115,7 @@ def run(names, todo, *, is_async, general):
             plan[:] = each
             try:
                 came.append(await wrapped())
-            except BaseException as error:  # noqa: BLE001 - both ways are to raise it
+            except BaseException as error:  # noqa: BLE001 - both paths are to raise it
                 came.append((type(error), context_of(error), notes_of(error)))
 
     if is_async:
@@ -138,14 +138,14 @@ def counts(metrics):
 
 @given(layers, plans)
 def test_both_ways_come_to_the_same_sync(names, todo):
-    straight = run(names, todo, is_async=False, general=False)
-    assert straight == run(names, todo, is_async=False, general=True)
+    fast = run(names, todo, is_async=False, slow=False)
+    assert fast == run(names, todo, is_async=False, slow=True)
 
 
 @given(layers, plans)
 def test_both_ways_come_to_the_same_async(names, todo):
-    straight = run(names, todo, is_async=True, general=False)
-    assert straight == run(names, todo, is_async=True, general=True)
+    fast = run(names, todo, is_async=True, slow=False)
+    assert fast == run(names, todo, is_async=True, slow=True)
 
 
 @pytest.mark.parametrize("form", [plain_way, async_way])

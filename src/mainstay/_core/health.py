@@ -1,8 +1,8 @@
-"""`Condition`: the health of a pool, breaker or bulkhead, as each reports it to `health`."""
+"""`HealthReport`: the health of a pool, breaker or bulkhead, as each reports it to `health`."""
 
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import attrs
 
@@ -13,18 +13,18 @@ T = TypeVar("T")
 HealthState: TypeAlias = Literal["ok", "failing", "full", "open", "down"]
 """From the best to the worst: "failing" is one that calls still get through to."""
 
-STATES: tuple[HealthState, ...] = ("ok", "failing", "full", "open", "down")
+STATES: tuple[HealthState, ...] = get_args(HealthState)
 
 
 @attrs.frozen
-class Condition:
-    """How one shared object is.
+class HealthReport:
+    """The health of one shared object.
 
     Attributes:
         component: Its name.
         policy: The kind of policy, as in labels.
-        state: The state that it is in.
-        seconds: For how long.
+        state: Its state.
+        seconds: For how long it has been in that state.
         is_ready: True if calls may be sent to it.
     """
 
@@ -35,17 +35,17 @@ class Condition:
     is_ready: bool
 
 
-_sources: dict[int, tuple["weakref.ref[Any]", Callable[[Any], Condition]]] = {}
+_sources: dict[int, tuple["weakref.ref[Any]", Callable[[Any], HealthReport]]] = {}
 
 
-def tell_condition(owner: T, read: Callable[[T], Condition]) -> None:
-    """Have `conditions` ask *owner* by *read*, as long as that lives."""
+def report_health(owner: T, read: Callable[[T], HealthReport]) -> None:
+    """Have `health_reports` include what *read* returns of *owner*, as long as that lives."""
     key = id(owner)
     _sources[key] = weakref.ref(owner, lambda _: _sources.pop(key, None)), read
 
 
-def conditions() -> Iterator[Condition]:
-    """Yield how everything is that lives."""
+def health_reports() -> Iterator[HealthReport]:
+    """Yield the health of every shared object of this process."""
     for owner_of, read in values_now(_sources):
         owner = owner_of()
         if owner is not None:

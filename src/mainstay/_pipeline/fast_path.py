@@ -1,13 +1,13 @@
-"""The straight way through the layers of a pipeline, for calls of which nothing fails.
+"""The fast path through the layers of a pipeline, for calls of which nothing fails.
 
-    enter     of each layer that admits calls; one that says no gives the call to the general way
+    enter     of each layer that admits calls; one that says no sends the call to the slow path
     call      the function, in its time if there is a timeout
     leave     of the same layers, once it has answered
 
 If the function raises, each layer takes the exception as its own wrapper would, from the innermost
 outwards (`failed`): it lets the exception go on, raises another one, or answers. A retry that
 repeats calls the wrappers inside it. No layer is entered twice, and nothing is recorded before the
-function was called, so that both ways come to the same.
+function was called, so that both paths come to the same.
 
 What enters last is the rate limit, since a turn cannot be given back.
 """
@@ -24,8 +24,8 @@ Nested: TypeAlias = Callable[..., Any]
 Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-class StraightLayer:
-    """One layer on the straight way.
+class FastLayer:
+    """One layer on the fast path.
 
     Args:
         bound: What the policy made for the function.
@@ -40,10 +40,10 @@ class StraightLayer:
         self.passed: Callable[[], None] = getattr(bound.recorder, "passed", _nothing)
 
     def enter(self, now: float) -> Any:
-        """Admit a call; None if it has to go the general way."""
+        """Admit a call; None if it has to take the slow path."""
 
     def undo(self, kept: Any) -> None:
-        """Release what `enter` took: the call goes the general way."""
+        """Release what `enter` took: the call takes the slow path."""
 
     def leave(self, kept: Any, now: float, seconds: float) -> None:
         """Record an answer; *kept* is what `enter` returned."""
@@ -69,7 +69,7 @@ def _nothing() -> None:
     """Record nothing, as a layer does that has no series of its own."""
 
 
-class StraightRetry(StraightLayer):
+class FastRetry(FastLayer):
     """A retry: calls the wrappers inside it again."""
 
     def __init__(self, bound: Any, nested: Nested) -> None:
@@ -83,35 +83,35 @@ class StraightRetry(StraightLayer):
         if not is_a(error, Exception):
             self.bound.resume(started, None).interrupted(error)
             return None
-        run = self.bound.resume(started, (self.nested, *call))
-        wait = run.after(error, run.verdict(error))
-        return None if wait is None else (run, wait)
+        retry_call = self.bound.resume(started, (self.nested, *call))
+        wait = retry_call.after(error, retry_call.verdict(error))
+        return None if wait is None else (retry_call, wait)
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """As `failed`, in async code."""
         if not is_a(error, Exception):
             self.bound.resume(started, None).interrupted(error)
             return None
-        run = self.bound.resume(started, (self.nested, *call))
-        wait = run.after(error, await run.averdict(error))
-        return None if wait is None else (run, wait)
+        retry_call = self.bound.resume(started, (self.nested, *call))
+        wait = retry_call.after(error, await retry_call.averdict(error))
+        return None if wait is None else (retry_call, wait)
 
     def go_on(self, handled: Any, call: Call) -> Any:
         """Wait, and call again."""
-        run, wait = handled
+        retry_call, wait = handled
         if wait:
-            run.sleep(wait)
-        return self._repeat(run, self.nested, *call)
+            retry_call.sleep(wait)
+        return self._repeat(retry_call, self.nested, *call)
 
     async def ago_on(self, handled: Any, call: Call) -> Any:
         """As `go_on`, in async code."""
-        run, wait = handled
+        retry_call, wait = handled
         if wait:
-            await run.asleep(wait)
-        return await self._arepeat(run, self.nested, *call)
+            await retry_call.asleep(wait)
+        return await self._arepeat(retry_call, self.nested, *call)
 
 
-class StraightFallback(StraightLayer):
+class FastFallback(FastLayer):
     """A fallback: answers."""
 
     def __init__(self, bound: Any, nested: Nested) -> None:
@@ -122,26 +122,28 @@ class StraightFallback(StraightLayer):
 
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """Return an answer, or let the exception go on."""
-        run = self.bound.resume(started)
+        fallback_call = self.bound.resume(started)
         if not is_a(error, Exception):
-            run.end_interrupted(error)
+            fallback_call.end_interrupted(error)
             return None
-        if not run.caught(error, run.ask(self.bound.settings.judge, error)):
+        if not fallback_call.caught(error, fallback_call.ask(self.bound.settings.judge, error)):
             return None
-        return (self._answer(run, error, None, *call),)
+        return (self._answer(fallback_call, error, None, *call),)
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
         """As `failed`, in async code."""
-        run = self.bound.resume(started)
+        fallback_call = self.bound.resume(started)
         if not is_a(error, Exception):
-            run.end_interrupted(error)
+            fallback_call.end_interrupted(error)
             return None
-        if not run.caught(error, await run.aask(self.bound.settings.judge, error)):
+        if not fallback_call.caught(
+            error, await fallback_call.aask(self.bound.settings.judge, error)
+        ):
             return None
-        return (await self._aanswer(run, error, None, *call),)
+        return (await self._aanswer(fallback_call, error, None, *call),)
 
 
-class StraightBreaker(StraightLayer):
+class FastBreaker(FastLayer):
     """A breaker: what `enter` returns is the generation that the result belongs to."""
 
     admits = True
@@ -167,14 +169,14 @@ class StraightBreaker(StraightLayer):
         self.bound.resume(started, kept).raised(error)
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:
-        """As `failed`, where a cancellation may tell of a silence."""
+        """As `failed`, where a cancellation may be a sign of silence."""
         if is_a(error, CancelledError):
             self.bound.resume(started, kept).cancelled(error)
             return None
         return self.failed(kept, error, started, call)
 
 
-class StraightAsyncBreaker(StraightBreaker):
+class FastAsyncBreaker(FastBreaker):
     """A breaker around coroutines, which knows how long they take."""
 
     def __init__(self, bound: Any, nested: Nested) -> None:
@@ -189,7 +191,7 @@ class StraightAsyncBreaker(StraightBreaker):
         self.passed()
 
 
-class StraightRate(StraightLayer):
+class FastRate(FastLayer):
     """A rate limit: its turn cannot be given back."""
 
     admits = True
@@ -211,7 +213,7 @@ class StraightRate(StraightLayer):
         self.bound.resume(started).raised(error)
 
 
-class StraightBulkhead(StraightLayer):
+class FastBulkhead(FastLayer):
     """A bulkhead: `enter` returns where the place goes back, the place, and how many were taken.
 
     The place is an iterator with one item, which goes back once only: a signal
@@ -273,7 +275,7 @@ class StraightBulkhead(StraightLayer):
         self.bound.resume(started).raised(error)
 
 
-class StraightAsyncBulkhead(StraightBulkhead):
+class FastAsyncBulkhead(FastBulkhead):
     """A bulkhead around coroutines."""
 
     async def afailed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
@@ -282,16 +284,16 @@ class StraightAsyncBulkhead(StraightBulkhead):
         self.bound.resume(started).raised(error, may_be_late=True)
 
 
-class StraightTimeout(StraightLayer):
+class FastTimeout(FastLayer):
     """The limit of time right around the function."""
 
     def failed(self, kept: Any, error: BaseException, started: float, call: Call) -> Any:  # noqa: ARG002 - as above
-        """Record what the call raised, or that its time is over, of which *kept* tells."""
-        self.bound.resume(started).ended_by(error, kept)
+        """Record what the call raised, or that its time is over, which *kept* knows."""
+        self.bound.resume(started).raised(error, kept)
 
 
-class StraightWay:
-    """The layers of one function on the straight way.
+class FastPath:
+    """The layers of one function on the fast path.
 
     Args:
         layers: All layers, the innermost first.
@@ -303,21 +305,21 @@ class StraightWay:
         limit: The seconds of that timeout, or None.
     """
 
-    def __init__(self, layers: list[StraightLayer]) -> None:
+    def __init__(self, layers: list[FastLayer]) -> None:
         self.layers = layers
-        order = (StraightBulkhead, StraightBreaker, StraightRate)
+        order = (FastBulkhead, FastBreaker, FastRate)
         self.enterers = sorted(
             (layer for layer in reversed(layers) if layer.admits),
             key=lambda layer: [isinstance(layer, kind) for kind in order].index(True),
         )
-        self.timed = layers[0] if isinstance(layers[0], StraightTimeout) else None
+        self.timed = layers[0] if isinstance(layers[0], FastTimeout) else None
         self.limit: float | None = None if self.timed is None else self.timed.bound.seconds
 
 
-def straight_way(
+def fast_path(
     kinds: list[str], bounds: list[Any], nested: list[Nested], *, is_async: bool
-) -> StraightWay | None:
-    """Return the straight way through layers, the innermost first; None if there is none.
+) -> FastPath | None:
+    """Return the fast path through layers, the innermost first; None if there is none.
 
     Args:
         kinds: Their kinds of policy, as in labels.
@@ -325,7 +327,7 @@ def straight_way(
         nested: The wrapper of what is inside each.
         is_async: True if the function is async.
     """
-    layers: list[StraightLayer] = []
+    layers: list[FastLayer] = []
     for place, (kind, bound, inside) in enumerate(zip(kinds, bounds, nested, strict=True)):
         layer = _layer_of(kind, bound, is_async=is_async)
         # The turn of one rate limit would be lost where another one has none.
@@ -335,21 +337,21 @@ def straight_way(
         if layer is None or is_second_rate or is_around_layers:
             return None
         layers.append(layer(bound, inside))
-    return StraightWay(layers)
+    return FastPath(layers)
 
 
-def _layer_of(kind: str, bound: Any, *, is_async: bool) -> type[StraightLayer] | None:
+def _layer_of(kind: str, bound: Any, *, is_async: bool) -> type[FastLayer] | None:
     if kind == "retry":
-        return None if bound.settings.first_attempt_is_special() else StraightRetry
+        return None if bound.settings.first_attempt_is_special() else FastRetry
     if kind == "fallback":
-        return StraightFallback if bound.kept is None else None
+        return FastFallback if bound.kept is None else None
     if kind == "timeout":
-        return StraightTimeout if bound.workers is None else None
+        return FastTimeout if bound.workers is None else None
     if kind == "breaker":
-        of_kind = StraightAsyncBreaker if is_async else StraightBreaker
+        of_kind = FastAsyncBreaker if is_async else FastBreaker
         return of_kind if bound.on_result is None else None
     if kind == "bulkhead":
-        return StraightAsyncBulkhead if is_async else StraightBulkhead
+        return FastAsyncBulkhead if is_async else FastBulkhead
     if kind == "rate_limit":
-        return StraightRate if bound.engine.shared is None else None
+        return FastRate if bound.engine.shared is None else None
     return None
