@@ -497,8 +497,19 @@ class PoolEngine:
             self.progress = Signal()
 
     def stop(self) -> None:
-        """Stop using and probing everything; what is in use is closed when it is not any more."""
+        """Stop using and probing everything; what is in use is closed when it is not any more.
+
+        Raises:
+            RuntimeError: In the start of a member: calls would begin that again, without an end.
+        """
+        here = self.opener.here()
         with self.outbox, self.lock:
+            for slot in self.slots.values():
+                if slot.start is not None and slot.start.runs_in is here is not None:
+                    raise RuntimeError(
+                        f"pool {self.settings.name!r} cannot be closed by what starts its member "
+                        f"{slot.name!r}, as its `open` or the fence; raise an exception there"
+                    )
             to_close = []
             for slot in self.slots.values():
                 if slot.start is not None:
