@@ -20,6 +20,7 @@ from mainstay._core.detector import Detector, HealthChange, Phase
 from mainstay._core.events import Cause
 from mainstay._core.failures import is_a, leave_note
 from mainstay._core.forks import reset_after_fork
+from mainstay._core.functions import task_or_thread
 from mainstay._core.silence import ANSWERS, longest_silence
 from mainstay._core.threads import Pause, Signal, values_now
 from mainstay._failover import planner
@@ -502,10 +503,10 @@ class PoolEngine:
         Raises:
             RuntimeError: In the start of a member: calls would begin that again, without an end.
         """
-        here = self.opener.here()
+        here = task_or_thread()
         with self.outbox, self.lock:
             for slot in self.slots.values():
-                if slot.start is not None and slot.start.runs_in is here is not None:
+                if slot.start is not None and slot.start.runs_in == here:
                     raise RuntimeError(
                         f"pool {self.settings.name!r} cannot be closed by what starts its member "
                         f"{slot.name!r}, as its `open` or the fence; raise an exception there"

@@ -118,7 +118,7 @@ class MemberStart:
         replaces: The members for which the fence is called first.
         reused: The resource, if it is open already and only the fence is called.
         cancel: Cancels the task of the start, if there is one.
-        runs_in: The thread or task in which it runs, once that has begun.
+        runs_in: The task or thread in which it runs, once that has begun.
     """
 
     began: float

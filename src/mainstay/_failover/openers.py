@@ -7,13 +7,12 @@ report the outcome to the pool; calls wait for the pool, and not for an opener.
 
 import asyncio
 import functools
-import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
 from mainstay._core.failures import is_a
-from mainstay._core.functions import running_loop
+from mainstay._core.functions import running_loop, task_or_thread
 from mainstay._failover.hooks import (
     HookThreads,
     UnknownHealthError,
@@ -71,12 +70,8 @@ class ThreadOpener:
         except RuntimeError:  # no thread can be started just now, which is no fault of the member
             self._start(slot, start)
 
-    def here(self) -> object:
-        """Return what runs here: a thread."""
-        return threading.current_thread()
-
     def _start(self, slot: Slot, start: MemberStart) -> None:
-        start.runs_in = self.here()
+        start.runs_in = task_or_thread()
         pool, member, settings = self._pool, slot.member, self._pool.settings
         opened, what = start.reused, "fence"
         try:
@@ -140,12 +135,8 @@ class TaskOpener:
     def start(self, slot: Slot, start: MemberStart) -> None:
         self.begin(lambda: self._start(slot, start), start)
 
-    def here(self) -> object:
-        """Return what runs here: a task; None outside of tasks."""
-        return None if running_loop() is None else asyncio.current_task()
-
     async def _start(self, slot: Slot, start: MemberStart) -> None:
-        start.runs_in = self.here()
+        start.runs_in = task_or_thread()
         pool, member, settings = self._pool, slot.member, self._pool.settings
         opened, what = start.reused, "fence"
         try:
