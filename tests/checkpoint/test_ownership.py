@@ -341,3 +341,49 @@ def test_an_error_keeps_its_own_face_where_the_run_cannot_be_released(monkeypatc
     [note] = raised.value.__notes__
     assert note.startswith("mainstay.checkpoint job: the run was not released, so that others may")
     assert "memory:// is not available: down; " in note
+
+
+@pytest.mark.parametrize("on_busy", ["wait", "return"])
+def test_a_run_does_not_wait_for_itself(store, on_busy):
+    """Known fault: a function that called itself with the key of its run hung for good."""
+
+    @checkpointed(store=store, key=lambda: "key", name="job", on_busy=on_busy)
+    def job(cp):
+        return job()
+
+    @checkpointed(store=store, key=lambda: "async", name="job", on_busy=on_busy)
+    async def ajob(cp):
+        return await ajob()
+
+    with pytest.raises(CheckpointError, match="would wait for itself"):
+        job()
+    with pytest.raises(CheckpointError, match="would wait for itself"):
+        asyncio.run(ajob())
+    assert {record.exit for record, _ in store.list()} == {"error"}
+
+
+def test_a_block_does_not_wait_for_one_around_it(store):
+    with checkpoint_run("key", store=store) as cp:
+        inner = checkpoint_run("key", store=store, on_busy="wait")
+        with pytest.raises(CheckpointError, match="would wait for itself"):
+            inner.__enter__()
+        with checkpoint_run("other", store=store, on_busy="wait"):
+            assert cp.step("work", lambda: "done") == "done"
+
+
+def test_another_task_of_a_run_waits_for_it(store):
+    async def main():
+        begun = asyncio.Event()
+
+        @checkpointed(store=store, key=lambda: "key", name="job", on_busy="wait")
+        async def job(cp):
+            begun.set()
+            await asyncio.sleep(0)
+            return "done"
+
+        first = asyncio.create_task(job())
+        await begun.wait()
+        return await asyncio.gather(first, job())
+
+    with FakeClock():
+        assert asyncio.run(main()) == ["done", "done"]

@@ -1,10 +1,18 @@
 """Closing a pool leaves no thread behind, but for what hangs."""
 
+import asyncio
 import threading
 
 import pytest
 
-from mainstay import AllMembersFailedError, FailoverPool, Member, Probe, deadline
+from mainstay import (
+    AllMembersFailedError,
+    FailoverPool,
+    Member,
+    NoMemberError,
+    Probe,
+    deadline,
+)
 from support.pools import LONGEST, Elsewhere, Lost, state_of, wait_until
 from support.processes import program
 
@@ -110,3 +118,50 @@ def test_hooks_and_probes_that_hang_do_not_keep_the_process(pools):
     joined.
     """
     program("hung_hooks.py", "async" if pools.loop else "sync")
+
+
+@pytest.mark.parametrize("hook", ["open", "fence"])
+def test_a_start_cannot_close_its_own_pool(hook, metrics):
+    """Known fault: calls began the start again and again, also after their time."""
+    closes = []
+
+    def close(*_names):
+        closes.append(1)
+        pool.close()
+
+    members = [Member("a", open=close if hook == "open" else fail), Member("b", 1, standby="hot")]
+    pool = FailoverPool("db", members[:1] if hook == "open" else members, on=Lost,
+                        fence=close if hook == "fence" else None)  # fmt: skip
+    with pytest.raises(NoMemberError) as caught:
+        pool.call(use)
+    assert {type(each) for each in caught.value.exceptions} <= {RuntimeError, Lost}
+    assert "cannot be closed by what starts its member" in repr(caught.value.exceptions)
+    assert len(closes) <= 2
+    pool.close()
+
+
+def test_an_async_start_cannot_close_its_own_pool(metrics):
+    async def close():
+        await pool.close()
+
+    async def main():
+        with pytest.raises(NoMemberError) as caught:
+            await pool.call(ause)
+        await pool.close()
+        return caught.value.exceptions
+
+    pool = FailoverPool("db", [Member("a", open=close)], on=Lost)
+    [error] = asyncio.run(main())
+    assert type(error) is RuntimeError
+
+
+def fail():
+    raise Lost("down")
+
+
+def use(db):
+    return db
+
+
+async def ause(db):
+    return db

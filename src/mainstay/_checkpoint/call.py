@@ -247,6 +247,11 @@ class CheckpointCall(Call[CheckpointRecorder]):
             left = self.left()
             if action == "busy" or left <= 0:
                 raise RunBusyError(self.component, self.id.key, str(record.owner), answer.left)
+            if interruption.would_wait_for_itself(settings.store, self.id):
+                raise CheckpointError(
+                    f"{self.component}: run {self.id.key!r} is worked on by code around this call, "
+                    f"which would wait for itself; give the inner run another key"
+                )
             self._polls += 1
             return min(poll_wait(self._polls, answer.left), left)
         if isinstance(answer, Acquired):

@@ -15,6 +15,7 @@ from mainstay._checkpoint.sending import MARGIN, Sender
 from mainstay._core.clock import Clock
 from mainstay._core.events import publish
 from mainstay._core.failures import in_words, is_a
+from mainstay._core.functions import task_or_thread
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
     CheckpointError,
@@ -24,7 +25,7 @@ from mainstay.errors import (
     StoreUnavailableError,
 )
 from mainstay.events import LeaseLost
-from mainstay.stores.base import RENEWALS_PER_LEASE, Change, Exit, Record, RunLease
+from mainstay.stores.base import RENEWALS_PER_LEASE, Change, Exit, Record, RunId, RunLease, Store
 
 
 @attrs.define(eq=False)
@@ -37,6 +38,7 @@ class Hold:
         lost: True if somebody else has taken the run over.
         over: True if nothing more can be saved.
         interrupting: True if the run is to end at its next boundary.
+        began_in: The task or thread in which the run began.
     """
 
     component: str
@@ -50,6 +52,7 @@ class Hold:
     lost: bool = attrs.field(default=False, init=False)
     over: bool = attrs.field(default=False, init=False)
     interrupting: bool = attrs.field(default=False, init=False)
+    began_in: object = attrs.field(factory=task_or_thread, init=False)
     _pid: int = attrs.field(factory=os.getpid, init=False)
     _renewed: float = attrs.field(init=False)
     _sequence: int = attrs.field(default=0, init=False)
@@ -76,6 +79,11 @@ class Hold:
         """Return what is raised where a run is used after its end."""
         kind = RunInterruptedError if self.interrupting else RunCompleteError
         return kind(self.component, self.record.run.key)
+
+    def is_of_caller(self, store: Store, run: RunId) -> bool:
+        """True if a run of *store* is held by the code around the call that asks."""
+        held = None if self.over or self.lease is None else self.lease.run
+        return held == run and self.sender.store is store and self.began_in == task_or_thread()
 
     # Saves.
 

@@ -10,6 +10,7 @@ from weakref import ref
 
 from mainstay._core.forks import around_forks
 from mainstay._core.threads import values_now
+from mainstay.stores.base import RunId, Store
 
 
 class Interruptible(Protocol):
@@ -17,6 +18,10 @@ class Interruptible(Protocol):
 
     def interrupt(self) -> None:
         """Save at the next boundary, and end there."""
+        ...
+
+    def is_of_caller(self, store: Store, run: RunId, /) -> bool:
+        """True if it is that run of *store*, and the code around the call that asks works on it."""
         ...
 
 
@@ -33,6 +38,12 @@ def began(run: Interruptible) -> None:
 def ended(run: Interruptible) -> None:
     """Forget a run."""
     _running.pop(id(run), None)
+
+
+def would_wait_for_itself(store: Store, run: RunId) -> bool:
+    """True if who waits for a run is called by the code that works on it."""
+    going_on = [known() for known in values_now(_running)]
+    return any(each is not None and each.is_of_caller(store, run) for each in going_on)
 
 
 def interrupt_all() -> None:

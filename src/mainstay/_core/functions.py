@@ -10,6 +10,7 @@ import functools
 import inspect
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from types import CodeType, FrameType, FunctionType, GeneratorType, MethodType, NoneType
 from typing import TYPE_CHECKING, Any, cast
@@ -291,6 +292,12 @@ def running_loop() -> "AbstractEventLoop | None":
         return asyncio.get_running_loop() if asyncio is not None else None
     except RuntimeError:
         return None
+
+
+def task_or_thread() -> object:
+    """Return the task that runs here, or the number of the thread outside of tasks."""
+    task = None if running_loop() is None else sys.modules["asyncio"].current_task()
+    return threading.get_ident() if task is None else task
 
 
 def require_asyncio(component: str) -> "AbstractEventLoop":

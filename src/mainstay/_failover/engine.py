@@ -19,6 +19,7 @@ from mainstay._core.detector import Detector, HealthChange, Phase
 from mainstay._core.events import Cause
 from mainstay._core.failures import is_a, leave_note
 from mainstay._core.forks import reset_after_fork
+from mainstay._core.functions import task_or_thread
 from mainstay._core.health import HealthReport, report_health
 from mainstay._core.silence import ANSWERS, longest_silence
 from mainstay._core.threads import Pause, Signal, values_now
@@ -499,8 +500,19 @@ class PoolEngine:
             self.progress = Signal()
 
     def stop(self) -> None:
-        """Stop using and probing everything; what is in use is closed when it is not any more."""
+        """Stop using and probing everything; what is in use is closed when it is not any more.
+
+        Raises:
+            RuntimeError: In the start of a member: calls would begin that again, without an end.
+        """
+        here = task_or_thread()
         with self.outbox, self.lock:
+            for slot in self.slots.values():
+                if slot.start is not None and slot.start.runs_in == here:
+                    raise RuntimeError(
+                        f"pool {self.settings.name!r} cannot be closed by what starts its member "
+                        f"{slot.name!r}, as its `open` or the fence; raise an exception there"
+                    )
             to_close = []
             for slot in self.slots.values():
                 if slot.start is not None:

@@ -119,6 +119,7 @@ class MemberStart:
         replaces: The members for which the fence is called first.
         reused: The resource, if it is open already and only the fence is called.
         cancel: Cancels the task of the start, if there is one.
+        runs_in: The task or thread in which it runs, once that has begun.
     """
 
     began: float
@@ -126,6 +127,7 @@ class MemberStart:
     replaces: tuple[str, ...] = ()
     reused: OpenedResource | None = None
     cancel: Callable[[], object] | None = None
+    runs_in: object = None
 
     def stop(self) -> None:
         """End it, if it can be ended."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
 from mainstay._core.failures import is_a
-from mainstay._core.functions import running_loop
+from mainstay._core.functions import running_loop, task_or_thread
 from mainstay._failover.hooks import (
     HookThreads,
     UnknownHealthError,
@@ -71,6 +71,7 @@ class ThreadOpener:
             self._start(slot, start)
 
     def _start(self, slot: Slot, start: MemberStart) -> None:
+        start.runs_in = task_or_thread()
         pool, member, settings = self._pool, slot.member, self._pool.settings
         opened, what = start.reused, "fence"
         try:
@@ -135,6 +136,7 @@ class TaskOpener:
         self.begin(lambda: self._start(slot, start), start)
 
     async def _start(self, slot: Slot, start: MemberStart) -> None:
+        start.runs_in = task_or_thread()
         pool, member, settings = self._pool, slot.member, self._pool.settings
         opened, what = start.reused, "fence"
         try:

@@ -429,6 +429,9 @@ class FailoverPool(Shared, Generic[R]):
         A resource that a call uses is closed when that call is done. In a sync pool the method
         blocks until the other resources are closed; in an async pool it returns an awaitable that
         does.
+
+        Raises:
+            RuntimeError: In `open` or `fence` of the pool itself, whose calls wait for that.
         """
         if self._engine.settings.is_async:
             return operations.aclose(self._engine)
