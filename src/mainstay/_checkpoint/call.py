@@ -210,9 +210,16 @@ class CheckpointCall(Call[CheckpointRecorder]):
                         await run_in_thread(functools.partial(self._forget_phantom, answer))
             raise
 
+    def _is_phantom(self, answer: Acquired) -> bool:
+        """True if this call, or another one like it, has begun a run that was to be gone on with.
+
+        Such a run has no arguments, and a run that can be gone on with has.
+        """
+        return not self.bound.begins and answer.record.arguments is None
+
     def _forget_phantom(self, answer: Acquired) -> None:
-        """Forget a run that the store began and this call is not to begin."""
-        if answer.began and not self.bound.begins:
+        """Forget a run that is there only because this call has asked for it."""
+        if self._is_phantom(answer):
             self.bound.settings.store.forget(self.id)
 
     def _request(self) -> Request:
@@ -250,7 +257,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
             self._polls += 1
             return min(poll_wait(self._polls, answer.left), left)
         if isinstance(answer, Acquired):
-            if answer.began and not self.bound.begins:
+            if self._is_phantom(answer):
                 raise RunCompleteError(self.component, self.id.key)
             self._run = self._opened(record, self._lease_of(record), answer.contents, answer.idle)
         if isinstance(answer, Finished):
