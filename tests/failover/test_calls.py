@@ -694,22 +694,47 @@ class Picky:
 
 @pytest.mark.parametrize(
     ("error", "outcome", "reasons"),
-    [(KeyError("x"), "error", {"not_retryable": 1}), (KeyboardInterrupt(), "cancelled", {})],
+    [(KeyError("x"), "error", {"predicate_error": 1}), (KeyboardInterrupt(), "cancelled", {})],
 )
-@pytest.mark.parametrize("first", ["answers", "fails"])
 def test_a_call_whose_selector_raises_is_counted_once(
-    pool_caller, servers, metrics, context, error, outcome, reasons, first
+    pool_caller, servers, metrics, context, caplog, error, outcome, reasons
 ):
     pool = servers.pool("a", "b", select=Picky(error))
-    if first == "fails":
-        servers.broken["a"] = Lost
-    else:
-        assert pool_caller(pool, servers.use) == ("a",)
+    assert pool_caller(pool, servers.use) == ("a",)
     with pytest.raises(type(error)):
         pool_caller(pool, servers.use)
-    assert metrics.outcomes() == {outcome: 1, **({"success": 1} if first == "answers" else {})}
+    assert metrics.outcomes() == {outcome: 1, "success": 1}
     assert metrics.reasons() == reasons
-    assert metrics("call_duration_seconds_count") == 1 + (first == "answers")
+    assert metrics("call_duration_seconds_count") == 2
+    said = ["db: `select` raised KeyError"] if reasons else []
+    assert [record.getMessage() for record in caplog.records] == said
+    assert metrics("hook_errors_total", hook="predicate") == len(said)
+
+
+@pytest.mark.parametrize("raises", ["last", "group"])
+def test_a_selector_that_raises_does_not_hide_what_the_function_raised(
+    pool_caller, servers, metrics, context, raises
+):
+    pool = servers.pool("a", "b", select=Picky(KeyError("x")), raises=raises)
+    servers.broken["a"] = Lost
+    with pytest.raises(Lost if raises == "last" else AllMembersFailedError) as caught:
+        pool_caller(pool, servers.use)
+    if raises == "last":
+        (note,) = caught.value.__notes__
+        assert note.endswith("`select` raised")
+        assert caught.value.__context__ is None
+    assert metrics.outcomes() == {"error": 1}
+    assert metrics.reasons() == {"predicate_error": 1}
+
+
+def test_an_interruption_of_the_selector_passes_after_a_failed_attempt(
+    pool_caller, servers, metrics, context
+):
+    pool = servers.pool("a", "b", select=Picky(KeyboardInterrupt()))
+    servers.broken["a"] = Lost
+    with pytest.raises(KeyboardInterrupt):
+        pool_caller(pool, servers.use)
+    assert metrics.outcomes() == {"cancelled": 1}
 
 
 def test_on_of_a_retry_matches_the_group_if_it_matches_every_leaf(servers, clock):

@@ -255,6 +255,37 @@ def test_arguments_that_cannot_be_a_key_are_refused_before_the_call(make, metric
     assert fn.calls == []
 
 
+@pytest.mark.parametrize("hook", ["key", "copy"])
+def test_a_hook_that_raises_is_counted_and_logged_once(make, metrics, caplog, hook):
+    def broken(*_):
+        raise LookupError("broken")
+
+    hooks = {hook: broken if hook == "key" else good_once(broken)}
+    wrapped = make(
+        fallback(on=OSError, last_good=60.0, name="a", **hooks), Faults(["page"], then=REFUSED)
+    )
+    if hook == "copy":
+        assert wrapped() == "page"
+    for _ in range(2):
+        with pytest.raises(LookupError, match="broken"):
+            wrapped()
+    assert metrics("give_ups_total", policy="fallback", reason="predicate_error") == 2
+    assert metrics("hook_errors_total", hook="predicate") == 2
+    said = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert said == [f"a: `{hook}` raised LookupError"]
+
+
+def good_once(broken):
+    """Return a function that hands out its argument once, and is *broken* from then on."""
+    calls = []
+
+    def once(value):
+        calls.append(value)
+        return value if len(calls) == 1 else broken()
+
+    return once
+
+
 def test_t38_a_copy_is_handed_out_or_a_warning_is_said_once(make, clock, caplog):
     """Known fault T38: what one caller changed, the next one got."""
     wrapped = make(

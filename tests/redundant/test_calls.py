@@ -788,7 +788,7 @@ def test_a_comparison_that_takes_too_long_is_not_interrupted(call, clock, metric
     assert metrics.outcomes() == {"success": 1}
 
 
-def test_a_key_that_raises_ends_the_call_with_its_own_error(call, metrics):
+def test_a_key_that_raises_ends_the_call_with_its_own_error(call, metrics, caplog):
     rule = vote.majority(key=lambda answer: answer["etag"])
     with pytest.raises(KeyError, match="etag") as caught:
         call([{}, {}, {}], copies=3, decide=rule)
@@ -796,6 +796,11 @@ def test_a_key_that_raises_ends_the_call_with_its_own_error(call, metrics):
     assert metrics.outcomes() == {"error": 1}
     assert metrics.reasons() == {"predicate_error": 1}
     assert metrics("votes_total") == 0
+    assert metrics("hook_errors_total", hook="predicate") == 1
+    with pytest.raises(KeyError, match="etag"):
+        call([{}, {}, {}], copies=3, decide=rule)
+    said = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert said.count("it: `decide` raised KeyError") == 1
 
 
 def test_a_rule_of_ones_own_decides(call):

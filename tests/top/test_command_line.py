@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 import pytest
 
@@ -298,6 +299,20 @@ def test_a_terminal_that_cannot_be_drawn_over_gets_one_picture(target):
     assert "failing" in lines[0]
     assert max(map(len, lines)) <= 80  # rich asks such a terminal for no size
     assert "\x1b" not in top.written
+
+
+@pytest.mark.process
+def test_ctrl_z_leaves_the_terminal_to_others_until_it_goes_on(target):
+    with terminal(80, 24, target) as top:
+        top.wait_for("payments")
+        os.kill(top.process.pid, signal.SIGTSTP)  # as a terminal that controls it does
+        stat = Path(f"/proc/{top.process.pid}/stat")
+        eventually(lambda: stat.read_text().rpartition(") ")[2].startswith("T"))
+        assert LEAVE in top.read()[-40:]
+        assert termios.tcgetattr(top._its) == top.before
+        top.written = ""
+        os.kill(top.process.pid, signal.SIGCONT)
+        top.wait_for("payments", "sort: worst")
 
 
 @pytest.mark.process

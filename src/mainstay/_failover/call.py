@@ -53,6 +53,7 @@ _WHY = {
     "budget": "the budget is spent",
     "no_member": "no other member left",
     "rerun": "it is not to be run again",
+    "predicate_error": "`select` raised",
 }
 
 
@@ -177,7 +178,10 @@ class PoolCall(Call[Recorder]):
                 choice = self._verdict_of_probe()
         except BaseException as error:
             self.not_chosen(error)
-            raise
+            if self._over is None:
+                raise
+            choice = None
+        self.go_on()  # with what the selector must not hide: what an attempt before raised
         try:
             if choice is None:
                 raise self.failed("no_member")
@@ -203,10 +207,14 @@ class PoolCall(Call[Recorder]):
         return None if seconds is None else Pause(self.context.clock, seconds, progress)
 
     def not_chosen(self, error: BaseException) -> None:
-        """Record that the call ended with what the user's selector raised."""
+        """Record that the call ends with what the user's selector raised, or an attempt before."""
         if is_a(error, Exception):
-            self.recorder.gave_up("not_retryable")
-            self.end("error", max(self.made, 1))
+            self.hook_failed("`select`", error)
+            if self.made:
+                self._over = self.failed("predicate_error")
+            else:
+                self.recorder.gave_up("predicate_error")
+                self.end("error")
         else:
             self.interrupted(None, error)
 

@@ -126,7 +126,9 @@ class BoundFallback:
         try:
             made = key(*args, **kwargs)
         except Exception as error:
-            self.begin().key_failed(error)
+            call = self.begin()
+            call.hook_broken("`key`", error)
+            call.key_failed(error)
             raise
         try:
             return key_of(made)
@@ -179,6 +181,11 @@ class FallbackCall(Call[Recorder]):
         """Record that the call has no key, and ended before anything was called."""
         self.recorder.error(error)
         self.end("error")
+
+    def hook_broken(self, hook: str, error: Exception) -> None:
+        """Record that the call ends with what a parameter of the user's raised."""
+        self.hook_failed(hook, error)
+        self.recorder.gave_up("predicate_error")
 
     def returned(self, key: Hashable, value: Any) -> None:
         """Record an answer, and keep it where answers are kept."""
@@ -260,7 +267,11 @@ class FallbackCall(Call[Recorder]):
     def _copied(self, value: Any) -> Any:
         copy = self.bound.settings.copy
         if copy is not None:
-            return copy(value)
+            try:
+                return copy(value)
+            except Exception as error:
+                self.hook_broken("`copy`", error)
+                raise
         function = self.bound.function
         if type(value) in _COPIED and is_first(POLICY, self.component, "copy", function):
             logger_of(POLICY).warning(

@@ -102,10 +102,10 @@ class TimeoutCall(Call[Recorder]):
         """Record an answer."""
         seconds = self.elapsed()
         self.recorder.success(seconds)
-        self._came_back(seconds)
+        self._warn_if_late(seconds)
 
-    def _came_back(self, seconds: float) -> None:
-        """Say once for each function if it came back late, with an answer or an exception."""
+    def _warn_if_late(self, seconds: float) -> None:
+        """Log once for each function that it came back late, with an answer or an exception."""
         most, function = self.bound.seconds, self.bound.function
         if seconds > most and is_first(POLICY, self.component, "late", function):
             logger_of(POLICY).warning(
@@ -146,7 +146,7 @@ class TimeoutCall(Call[Recorder]):
             return self.timed_out()
         self.recorder.error(error)
         self.end("error")
-        self._came_back(self.elapsed())
+        self._warn_if_late(self.elapsed())
         return None
 
     def timed_out(self) -> TimedOutError:

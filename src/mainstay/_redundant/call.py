@@ -203,6 +203,7 @@ class RedundantCall(Call[Recorder]):
         try:
             round_.answered(copy, answer, self.context.clock.now())
         except Exception as broken:  # noqa: BLE001 - of a `key` or rule of the user's
+            self.hook_failed("`decide`", broken)
             self._broken(broken, f"the answer of copy {copy} was counted")
             return False
         self.settled = round_.state == "decided"
@@ -245,6 +246,7 @@ class RedundantCall(Call[Recorder]):
         except Exception as broken:  # noqa: BLE001 - of a rule of the user's
             if CONTEXT.__get__(broken) is None:
                 CONTEXT.__set__(broken, error)
+            self.hook_failed("`decide`", broken)
             self._broken(broken, f"the failure of copy {copy} was counted")
             return False
         self.settled = round_.state == "decided"

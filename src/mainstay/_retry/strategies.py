@@ -101,11 +101,11 @@ def _checked(parameter: str, strategy: Strategy) -> Strategy:
         raise TypeError(
             f"`{parameter}` must be a plain function or strategy, not {name_of(strategy)}"
         )
-    kinds = [each for each in type(strategy).__mro__ if each.__module__.startswith("tenacity.")]
-    if kinds and all(each.__name__ != f"{parameter}_base" for each in kinds):
+    kind: type = type(strategy)
+    theirs = [each.__name__ for each in kind.__mro__ if each.__module__.startswith("tenacity.")]
+    if theirs and f"{parameter}_base" not in theirs:
         raise TypeError(
-            f"`{parameter}` takes tenacity's {parameter}_* strategies, not "
-            f"{type(strategy).__name__}"
+            f"`{parameter}` takes tenacity's {parameter}_* strategies, not {kind.__name__}"
         )
     return strategy
 

@@ -8,7 +8,7 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.live import Live
@@ -116,13 +116,25 @@ class _Live:
         self._view = watched.model.view(now, wall_time())
         self._ticked = now
         self._arrived: set[int] = set()
+        self._is_suspended = False
 
     def run(self) -> None:
-        """Draw until a key ends it."""
-        with _terminal(self._watched) as keyboard, self._live() as live:
-            self._draw(live)
-            while not self._choice.is_over:
-                self._wait(keyboard, live)
+        """Draw until a key ends it; leave the terminal to others from Ctrl-Z until `fg`."""
+        while not self._choice.is_over:
+            with _terminal(self._watched, self._suspend) as keyboard, self._live() as live:
+                self._draw(live)
+                while self._goes_on():
+                    self._wait(keyboard, live)
+            if self._is_suspended:
+                self._is_suspended = False
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _goes_on(self) -> bool:
+        return not (self._choice.is_over or self._is_suspended)
+
+    def _suspend(self, *_: object) -> None:
+        self._is_suspended = True
+        self._watched.ring()
 
     def _live(self) -> Live:
         return Live(
@@ -173,14 +185,18 @@ class _Live:
 
 
 @contextlib.contextmanager
-def _terminal(watch: Watched) -> Iterator[int | None]:
+def _terminal(watch: Watched, suspend: Callable[..., None]) -> Iterator[int | None]:
     """Read keys as they are pressed, and draw again when the size changes, until the end.
 
     Yields:
         The file descriptor of the keyboard; None if there is none.
     """
-    resized = signal.signal(signal.SIGWINCH, lambda *_: watch.ring())
-    ended = signal.signal(signal.SIGTERM, _end)
+    handlers = {
+        signal.SIGWINCH: lambda *_: watch.ring(),
+        signal.SIGTERM: _end,
+        signal.SIGTSTP: suspend,
+    }
+    before_us = {number: signal.signal(number, each) for number, each in handlers.items()}
     try:
         if not sys.stdin.isatty():
             yield None
@@ -193,8 +209,8 @@ def _terminal(watch: Watched) -> Iterator[int | None]:
         finally:
             termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
     finally:
-        signal.signal(signal.SIGWINCH, resized)
-        signal.signal(signal.SIGTERM, ended)
+        for number, handler in before_us.items():
+            signal.signal(number, handler)
 
 
 def _end(*_: object) -> None:
