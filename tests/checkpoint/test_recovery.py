@@ -10,7 +10,7 @@ from mainstay import checkpoint_run, checkpointed, recover, recover_async
 from mainstay._core.owner import this_process
 from mainstay.errors import UnsaveableValueError
 from mainstay.stores import MemoryStore
-from mainstay.stores.base import Request, RunId
+from mainstay.stores.base import Request, RunId, RunLease
 from support.checkpoint_values import Totals
 from support.checkpoints import CrashError, OopsError
 
@@ -137,6 +137,29 @@ def test_a_run_that_another_process_finished_and_removed_meanwhile_is_not_begun_
         [outcome] = recover(store)
     assert (outcome.outcome, calls) == ("left", [1, 2])
     assert outcome.reason == "it has ended meanwhile, and was removed"
+    assert store.list() == []
+
+
+def test_a_run_that_is_there_only_because_others_looked_for_it_is_not_begun(store, monkeypatch):
+    calls = []
+
+    def body(cp):
+        calls.append(cp.attempt)
+        return fails_at_first(cp)
+
+    job = interrupted(body, store=store)
+    run = RunId("job", "key")
+
+    def meanwhile():
+        job()
+        store.forget(run)
+        answer = store.acquire(run, Request(owner=this_process(), life="x", lease=30))
+        store.release(RunLease(run, answer.record.token, answer.record.grant, 30), "error")
+
+    with monkeypatch.context() as patches:
+        listed_before(store, patches, meanwhile)
+        [outcome] = recover(store)
+    assert (outcome.outcome, calls) == ("left", [1, 2])
     assert store.list() == []
 
 

@@ -390,7 +390,7 @@ def test_finished_runs_are_kept_by_count_and_age(runner, store, monkeypatch):
     assert [record.run.key for record, _ in store.list()] == ["2", "3"]
     monkeypatch.setattr("mainstay._checkpoint.retention.wall_time", lambda: 4e9)
     runner.job(body, store=store, key=str, keep=(5, timedelta(days=1)))(9)
-    assert store.list() == []
+    assert [record.run.key for record, _ in store.list()] == ["9"]
 
 
 def test_the_run_that_has_just_ended_is_kept_where_the_clock_was_stepped_back(
@@ -403,7 +403,8 @@ def test_the_run_that_has_just_ended_is_kept_where_the_clock_was_stepped_back(
     for number, wall in ((9, 2e9), (1, 1e9), (0, 1e9)):
         monkeypatch.setattr("mainstay.stores.memory.wall_time", lambda wall=wall: wall)
         job(number)
-        assert [record.run.key for record, _ in store.list()] == [str(number)]
+        # The first one stays: the clock says that another machine has ended it later.
+        assert {record.run.key for record, _ in store.list()} == {str(number), "9"}
 
 
 def test_an_old_run_that_cannot_be_forgotten_is_logged(store, monkeypatch, caplog):

@@ -154,8 +154,8 @@ def test_the_run_that_has_just_ended_is_kept_where_the_clock_was_stepped_back(st
         for place, run in enumerate(runs):
             client.zadd("{mainstay}:finished:a", {channel_of(run): 1e9 + place})
     for run, most in itertools.product(runs, range(1, 7)):
-        kept = [run, *(each for each in reversed(runs) if each != run)][:most]
-        assert {*surplus_runs(store, run, most, None, 0.0)} == {*runs} - {*kept}
+        kept = {run, *[*reversed(runs)][:most]}
+        assert {*surplus_runs(store, run, most, None, 0.0)} == {*runs} - kept
 
 
 def asked(server):

@@ -162,7 +162,7 @@ def test_a_server_that_hides_its_settings_is_used_and_that_is_told(server, clien
 @pytest.mark.process
 def test_a_user_needs_no_more_than_the_commands_that_are_named(server, client):
     commands = """evalsha script|load set get time info config|get hmget hgetall hget hset hdel zadd
-        zrem zrangebylex zrangebyscore zrevrange zrevrank unlink client|setname select publish
+        zrem zrangebylex zrangebyscore zrevrange unlink client|setname select publish
         subscribe unsubscribe"""
     client.acl_setuser("least", enabled=True, passwords=["+hun@ter2"], keys=["{mainstay}:*"],
                        reset_channels=True, channels=["{mainstay}:*"],

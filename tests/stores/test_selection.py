@@ -188,7 +188,20 @@ def test_the_run_that_has_just_ended_is_kept_where_the_clock_was_stepped_back(st
         at(monkeypatch, wall)
         job.call(lambda _cp, number: number, number)
         assert str(number) in [record.run.key for record, _ in store.list()]
-        assert len(store.list()) == min(number + 1, 2)
+        assert len(store.list()) == min(number + 1, 3)  # one more, until the clock is there again
+
+
+@pytest.mark.parametrize("kind", [MemoryStore, SQLiteStore])
+def test_runs_that_end_at_the_same_moment_do_not_remove_each_other(kind, path, monkeypatch):
+    """Known fault: of two machines, each took its own run for the newest, and kept no other."""
+    store = kind(path) if kind is SQLiteStore else kind()
+    runs = [RunId("job", str(number)) for number in range(3)]
+    for number, run in enumerate(runs):
+        at(monkeypatch, 1e9 + number)
+        finished(store, run)
+    surplus = [surplus_runs(store, ended, 2, None, 1e9) for ended in runs]
+    assert surplus == [[], [runs[0]], [runs[0]]]
+    store.close()
 
 
 def test_a_leap_of_the_wall_clock_makes_no_run_old(store, monkeypatch):
@@ -237,13 +250,15 @@ def test_the_index_is_used(path, store):
     store.list()
     db = sqlite3.connect(path)
     for statement, values in ((_SURPLUS, 3), (_OLD, 6)):
-        [*_, plan] = db.execute(f"EXPLAIN QUERY PLAN {statement}", [0] * values).fetchone()
-        assert "INDEX finished" in plan
+        plan = db.execute(f"EXPLAIN QUERY PLAN {statement}", [0] * values).fetchall()
+        assert "INDEX finished" in str(plan)
+        assert "TEMP B-TREE" not in str(plan)
     db.close()
 
 
 def test_a_file_of_an_older_version_gets_the_index_and_stays_a_file_of_that_version(path, store):
     finished(store, RunId("job", "1"))
+    finished(store, RunId("job", "2"))
     store.close()
     db = sqlite3.connect(path)
     db.execute("DROP INDEX finished")

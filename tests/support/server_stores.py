@@ -308,8 +308,10 @@ class ListeningStoreConformance(ServerStoreConformance):
         }  # fmt: skip
         last = RunId("a", "4")
 
-        def chosen(most, seconds):
-            return {run.key for run in surplus_runs(store, last, most, seconds, 0.0)}
+        def chosen(most, seconds, ended=last):
+            return {run.key for run in surplus_runs(store, ended, most, seconds, 0.0)}
+
+        assert chosen(1, None, RunId("a", "3")) == {"0", "1", "2"}  # and not the newest
 
         assert chosen(3, None) == {"0", "1"}
         assert chosen(1, None) == chosen(None, 0.0) == chosen(3, 0.0) == {"0", "1", "2", "3"}

@@ -109,6 +109,13 @@ class BoundCheckpoint:
         call.check_time_left()
         return call
 
+    def is_phantom(self, answer: Acquired) -> bool:
+        """True if a call of this policy has begun a run that was to be gone on with.
+
+        Such a run has no arguments, and a run that can be gone on with has.
+        """
+        return not self.begins and answer.record.arguments is None
+
     def codec(self) -> Codec:
         """Return the codec of the result, by the annotations as they are now: none of a block."""
         allowed = allowed_by() if self.fn is None else allowed_by_result(self.fn)
@@ -211,8 +218,8 @@ class CheckpointCall(Call[CheckpointRecorder]):
             raise
 
     def _forget_phantom(self, answer: Acquired) -> None:
-        """Forget a run that the store began and this call is not to begin."""
-        if answer.began and not self.bound.begins:
+        """Forget a run that is there only because this call has asked for it."""
+        if self.bound.is_phantom(answer):
             self.bound.settings.store.forget(self.id)
 
     def _request(self) -> Request:
@@ -255,7 +262,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
             self._polls += 1
             return min(poll_wait(self._polls, answer.left), left)
         if isinstance(answer, Acquired):
-            if answer.began and not self.bound.begins:
+            if self.bound.is_phantom(answer):
                 raise RunCompleteError(self.component, self.id.key)
             self._run = self._opened(record, self._lease_of(record), answer.contents, answer.idle)
         if isinstance(answer, Finished):

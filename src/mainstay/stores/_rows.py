@@ -36,7 +36,10 @@ _COUNTS = (
     "FROM run NOT INDEXED WHERE status <> 'done' GROUP BY name, status"
 )
 _DONE = " FROM run WHERE name = ? AND status = 'done' AND id <> ?"
-_SURPLUS = f"SELECT id{_DONE} ORDER BY updated DESC LIMIT -1 OFFSET ?"
+_SURPLUS = (
+    "SELECT id FROM (SELECT id FROM run WHERE name = ? AND status = 'done' "
+    "ORDER BY updated DESC LIMIT -1 OFFSET ?) WHERE id <> ?"
+)
 _OLD = (
     f"SELECT id{_DONE} AND updated < ? "
     "AND NOT (boot = ? AND (instr(namespace, ?) OR NOT instr(namespace, 'time:')) AND seen >= ?)"
@@ -125,8 +128,8 @@ def count(db: sqlite3.Connection) -> tuple[Counter[tuple[str, Status]], list[Rec
 
 
 def surplus(db: sqlite3.Connection, ended: RunId, most: int) -> set[int]:
-    """Return the ids of finished runs of a name beyond the newest, of which *ended* is one."""
-    return _ids(db, _SURPLUS, ended.name, _id_of(db, ended), most - 1)
+    """Return the ids of finished runs of a name beyond the newest, but for *ended*."""
+    return _ids(db, _SURPLUS, ended.name, most, _id_of(db, ended))
 
 
 def too_old(

@@ -47,7 +47,9 @@ def surplus_runs(
 
     Args:
         store: Where they are.
-        ended: The last of them, whatever the clock said when.
+        ended: The one that has just ended, which is kept whatever the clock said when. It takes
+            nobody's place: where machines end runs at the same moment, each of them finds the same
+            runs to be the newest.
         most: How many of the newest to keep, or None for all.
         seconds: Up to which age to keep them, or None for any.
         wall: The present time, in seconds since 1970.
@@ -69,10 +71,13 @@ def too_many(
     wall: float,
 ) -> list[RunId]:
     """Return which of the *finished* runs of one name are too many or too old."""
-    newest = sorted(finished, key=lambda each: (each.run == ended, each.updated), reverse=True)
+    newest = sorted(finished, key=lambda each: each.updated, reverse=True)
     return [
         record.run
         for rank, record in enumerate(newest)
-        if (most is not None and rank >= most)
-        or (seconds is not None and wall - record.updated > seconds)
+        if record.run != ended
+        and (
+            (most is not None and rank >= most)
+            or (seconds is not None and wall - record.updated > seconds)
+        )
     ]

@@ -278,7 +278,7 @@ class Operations:
         values = {"name": ended.name, "key": ended.key, "seconds": seconds}
         found: dict[RunId, None] = {}
         if most is not None:
-            [rows] = yield [self.sql.surplus.bound({**values, "offset": max(0, most - 1)})]
+            [rows] = yield [self.sql.surplus.bound({**values, "offset": most})]
             found |= dict.fromkeys(RunId(*row) for row in rows.rows)
         if seconds is not None:
             [rows] = yield [self.sql.old.bound(values)]

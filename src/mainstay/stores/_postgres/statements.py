@@ -328,8 +328,9 @@ def statements(schema: str, *, now: str = _WALL) -> Statements:
         ),
         surplus=statement(
             "surplus",
-            f"SELECT name, key FROM {run} WHERE name = :name AND ended IS NOT NULL "
-            "AND key <> :key ORDER BY ended DESC OFFSET :offset",
+            f"SELECT name, key FROM (SELECT name, key FROM {run} WHERE name = :name "
+            "AND ended IS NOT NULL ORDER BY ended DESC OFFSET :offset) AS surplus "
+            "WHERE key <> :key",
         ),
         old=statement(
             "old",

@@ -24,7 +24,7 @@ _HINTS: Mapping[str, str] = {
     "NOPERM": (
         "; grant the user the keys {mainstay}:* and the commands EVALSHA, SCRIPT LOAD, SET, GET, "
         "TIME, INFO, CONFIG GET, HMGET, HGETALL, HGET, HSET, HDEL, ZADD, ZREM, ZRANGEBYLEX, "
-        "ZRANGEBYSCORE, ZREVRANGE, ZREVRANK, UNLINK, CLIENT SETNAME and SELECT, and for on_busy="
+        "ZRANGEBYSCORE, ZREVRANGE, UNLINK, CLIENT SETNAME and SELECT, and for on_busy="
         '"wait" the channels {mainstay}:* and the commands PUBLISH, SUBSCRIBE and UNSUBSCRIBE'
     ),
     "MOVED": "; a cluster gives its keys to many servers: name one server that has them all",

@@ -206,7 +206,7 @@ return 1
 
 SURPLUS = _script("""$TIMES
 -- KEYS: a finished run, all of its name. ARGV: time, how many to keep, for how many seconds; either
--- may be empty. The run itself is kept, as the newest, whatever the clock said when.
+-- may be empty. The run itself is kept, whatever the clock said when.
 local found, known = {}, {[KEYS[1]] = true}
 local function add(runs)
   for _, run in ipairs(runs) do
@@ -215,10 +215,7 @@ local function add(runs)
   end
 end
 if ARGV[2] ~= '' then
-  local others = tonumber(ARGV[2]) - 1
-  local rank = redis.call('ZREVRANK', KEYS[2], KEYS[1])
-  if rank and rank < others then others = others + 1 end
-  add(redis.call('ZREVRANGE', KEYS[2], others, -1))
+  add(redis.call('ZREVRANGE', KEYS[2], ARGV[2], -1))
 end
 if ARGV[3] ~= '' then
   add(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. text(wall - ARGV[3])))
