@@ -209,6 +209,27 @@ def test_a_cancellation_right_after_a_hedge_has_won_is_not_swallowed(run, primar
     run(main())
 
 
+@pytest.mark.parametrize("start", [hedge.after(NEVER), hedge.quantile(0.5, at_least=NEVER)])
+def test_a_cancellation_that_the_primary_turns_into_a_failure_starts_no_copy(run, primary, start):
+    async def convert():
+        try:
+            await hang()
+        except asyncio.CancelledError:
+            raise ConnectionError("closed") from None
+
+    async def main():
+        copies = Copies(convert, answer)
+        call = redundant(copies=2, start=start, budget=None, primary=primary)(copies)
+        task = asyncio.create_task(call())
+        await asyncio.sleep(SOON)
+        task.cancel()
+        with pytest.raises(ConnectionError if primary == "inline" else asyncio.CancelledError):
+            await task
+        assert copies.begun == 1
+
+    run(main())
+
+
 def test_in_a_task_group_a_failing_sibling_cancels_every_copy(run, primary):
     async def main():
         copies = Copies(hang, hang)

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import logging
 import threading
 import time
 
@@ -615,11 +616,15 @@ class Moody:
 
 
 @pytest.mark.parametrize("slow", [after(0.5, "page"), after(0.05, Lost)], ids=["slow", "failed"])
-def test_a_selector_that_raises_fails_the_copy_that_it_was_to_place(runner, slow):
+def test_a_selector_that_raises_fails_the_copy_that_it_was_to_place(runner, metrics, caplog, slow):
     pool = pool_of("a", "b", select=Moody())
     policy = redundant(pool=pool, on=Lost, **runner.options, **HEDGED)
-    with pytest.raises(KeyError, match="mood"):
-        runner.run(policy, at_members(runner, a=slow, b="never"))
+    for _ in range(2):
+        with pytest.raises(KeyError, match="mood"):
+            runner.run(policy, at_members(runner, a=slow, b="never"))
+    assert metrics("hook_errors_total", hook="predicate") == 2
+    said = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert said == ["db: `select` raised KeyError"]
 
 
 # Members that are opened.

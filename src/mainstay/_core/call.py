@@ -150,10 +150,7 @@ class Call(Generic[R]):
             hook: The parameter, as the log names it.
             broken: What it raised.
         """
-        self.recorder.hook_failed("predicate")
-        name = class_name(broken)
-        if is_first(self.policy, self.component, hook, name):
-            logger_of(self.policy).warning("%s: %s raised %s", self.component, hook, name)
+        hook_failed(self.recorder, self.policy, self.component, hook, broken)
 
     def not_matched(self, judge: object, error: Exception) -> None:
         """Log that `on` does not match *error*."""
@@ -210,6 +207,16 @@ class Call(Generic[R]):
     def gave_up_event(self, reason: Any, error: Exception, attempts: int) -> Event | None:  # noqa: ARG002 - for those that have one
         """Return the event of a call that gave up; None for policies without one."""
         return None
+
+
+def hook_failed(
+    recorder: CallRecorder, policy: str, component: str, hook: str, broken: Exception
+) -> None:
+    """Record that a parameter of the user's raised; log each class once."""
+    recorder.hook_failed("predicate")
+    name = class_name(broken)
+    if is_first(policy, component, hook, name):
+        logger_of(policy).warning("%s: %s raised %s", component, hook, name)
 
 
 def predicate_failed(

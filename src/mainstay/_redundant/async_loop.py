@@ -10,6 +10,8 @@ starts. The rules:
    well. It wins: the answer is disposed of, and the `CancelledError` goes on. The count is compared
    with the one at the start and never with 0, since CPython 3.11 and 3.12 can leave a task with a
    count above 0 behind.
+   What the primary makes of one from outside, such as a client's own exception, goes on as well,
+   and no other copy starts for it.
 3. A primary that swallows its cancellation, or is slow to handle it, holds the caller as long. What
    it returns then is late. With `primary="task"` the caller never waits for it.
 4. Changes to context variables by an inline primary are seen by the caller, as after a plain
@@ -44,7 +46,7 @@ from mainstay._core.context import (
     process_contexts,
     set_block_context,
 )
-from mainstay._core.failures import is_a
+from mainstay._core.failures import CONTEXT, is_a
 from mainstay._core.functions import require_asyncio, wraps
 from mainstay._core.one_shot import has_one_shot
 from mainstay._core.threads import values_now
@@ -58,6 +60,7 @@ Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
 
 MOST_ABANDONED = 1_000
+_MOST_CONTEXTS = 20
 """How many cancelled tasks of a component may not have ended before no more hedges start."""
 
 _AGAIN = 0.005  # seconds
@@ -238,10 +241,16 @@ class CallerTask:
         else:
             self._event_loop.call_later(_AGAIN, self.interrupt)
 
-    def leave_primary(self) -> bool:
-        """Take the cancellation back; return True if another one came from outside."""
+    def leave_primary(self, error: BaseException | None = None) -> bool:
+        """Take the cancellation back; return True if another one came from outside.
+
+        Args:
+            error: What the primary raised, which may have become of the one from outside.
+        """
         self.runs_primary = False
-        return self.interrupted and self._task.uncancel() > self._cancelling
+        if self.interrupted:
+            return self._task.uncancel() > self._cancelling
+        return _follows_cancellation(error) and self._task.cancelling() > self._cancelling
 
 
 @attrs.define(eq=False)
@@ -431,7 +440,7 @@ class AsyncLoop:
     def primary_raised(self, error: BaseException) -> bool:
         """Count what the primary raised; True if that is to go on as it is."""
         call, caller = self.call, self._caller
-        outside = caller.leave_primary()
+        outside = caller.leave_primary(error)
         interruptible = is_a(error, Exception) or is_a(error, CancelledError)
         if caller.interrupted and not outside and interruptible:
             call.given_up(0)
@@ -494,6 +503,18 @@ class AsyncLoop:
         early, self._early = self._early, None
         for copy, task in early or ():
             self._take(copy, task)
+
+
+def _follows_cancellation(error: BaseException | None) -> bool:
+    """True if *error* was raised while a cancellation was handled: a client may turn it into that.
+
+    The count of cancellations alone does not tell, since CPython 3.11 and 3.12 may leave it raised.
+    """
+    for _ in range(_MOST_CONTEXTS):
+        if error is None or is_a(error, CancelledError):
+            break
+        error = CONTEXT.__get__(error)
+    return is_a(error, CancelledError)
 
 
 def _coroutine_of(fn: Callable[..., Any], args: Args, kwargs: Kwargs) -> Coroutine[Any, Any, Any]:

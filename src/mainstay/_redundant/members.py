@@ -29,7 +29,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from mainstay._core.call import predicate_failed, recorder_in
+from mainstay._core.call import hook_failed, predicate_failed, recorder_in
 from mainstay._core.clock import Clock
 from mainstay._core.context import CallContext, current_context
 from mainstay._core.failures import FAILING, Verdict, described, is_refusal
@@ -148,6 +148,7 @@ class CopyMembers:
             self._offers[copy] = offer = self.choose()
         except Exception as error:  # noqa: BLE001 - of a selector of the user's: fails the copy
             self._offers[copy] = error
+            hook_failed(self._calls(), POLICY, self._engine.settings.name, "`select`", error)
             return
         if isinstance(offer, MemberLoan):
             self._names[copy] = offer.member
@@ -171,8 +172,11 @@ class CopyMembers:
     def _loan(self, handle: MemberHandle) -> "MemberLoan":
         context, name = self._context, self._engine.settings.name
         recorder = handle.slot.recorder_in(context.metrics, name)
-        calls = recorder_in(context, self._engine.monitor.recorder, name)
-        return MemberLoan(self._engine, handle, context.clock, recorder, calls)
+        return MemberLoan(self._engine, handle, context.clock, recorder, self._calls())
+
+    def _calls(self) -> Recorder:
+        engine = self._engine
+        return recorder_in(self._context, engine.monitor.recorder, engine.settings.name)
 
     # The attempts, each in the thread or task of its copy.
 
