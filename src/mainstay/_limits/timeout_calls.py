@@ -105,7 +105,7 @@ class TimeoutCall(Call[Recorder]):
         self._came_back(seconds)
 
     def _came_back(self, seconds: float) -> None:
-        """Say once for each function if it came back late, with an answer or an exception."""
+        """Log once for each function that it came back late, with an answer or an exception."""
         most, function = self.bound.seconds, self.bound.function
         if seconds > most and is_first(POLICY, self.component, "late", function):
             logger_of(POLICY).warning(

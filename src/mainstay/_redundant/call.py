@@ -23,7 +23,15 @@ from mainstay._core.call import PREDICATE_ERROR, Call
 from mainstay._core.clock import SYSTEM
 from mainstay._core.context import CallContext
 from mainstay._core.events import is_observed, logger_of, publish
-from mainstay._core.failures import CONTEXT, AttemptLog, counted, described, is_a, is_refused
+from mainstay._core.failures import (
+    CONTEXT,
+    AttemptLog,
+    counted,
+    described,
+    is_a,
+    is_refusal,
+    is_refused,
+)
 from mainstay._core.functions import close_coroutine, is_awaitable, refused_awaitable
 from mainstay._core.watching import WatchedAttempt
 from mainstay._metrics.recorder import Recorder
@@ -165,12 +173,12 @@ class RedundantCall(Call[Recorder]):
         self._observe()
         return spend(budget, lenient=lenient)
 
-    def _observe(self) -> None:
-        """Have the budget observe this call, once."""
+    def _observe(self, *, ran: bool = True) -> None:
+        """Have the budget observe this call, once, or take that back if no copy *ran*."""
         budget = self.bound.settings.budget
-        if budget is not None and not self._observed:
-            self._observed = True
-            observe(budget)
+        if budget is not None and self._observed != ran:
+            self._observed = ran
+            observe(budget, 1 if ran else -1)
 
     # Copies end while it is open.
 
@@ -364,8 +372,7 @@ class RedundantCall(Call[Recorder]):
             return failure
         self.closed = True
         outcome = "rejected" if _nobody_called(self) else "error"
-        if outcome != "rejected":
-            self._observe()
+        self._observe(ran=not _all_refused(self))
         if reason == "timeout":
             outcome = "timeout"
             self.bound.latency.took_longer_than(self.elapsed())
@@ -520,6 +527,15 @@ def _summed_up(call: RedundantCall) -> Exception:
 def _nobody_called(call: RedundantCall) -> bool:
     """True if a pool had no member for any of the copies."""
     return call.members is not None and call.members.lacking() == call.round.made
+
+
+def _all_refused(call: RedundantCall) -> bool:
+    """True if every copy was refused before it ran."""
+    round_ = call.round
+    return not round_.answers and (
+        _nobody_called(call)
+        or (0 < len(round_.errors) == round_.made and all(map(is_refusal, round_.errors.values())))
+    )
 
 
 def _failed_by_themselves(call: RedundantCall) -> Collection[int]:
