@@ -29,6 +29,7 @@ from mainstay._core.failures import (
     counted,
     described,
     is_a,
+    is_delay,
     is_refusal,
     is_refused,
 )
@@ -254,7 +255,7 @@ class RedundantCall(Call[Recorder]):
         """Return why *error* is no failure of a copy, but ends the call; None if it is one."""
         judge = self.bound.settings.judge
         verdict = self.ask(judge, error)
-        if verdict is True:
+        if verdict is True or is_delay(verdict):
             return None
         if verdict is False:
             self.not_matched(judge, error)
