@@ -5,6 +5,7 @@ import contextvars
 import math
 import pickle
 import threading
+from datetime import timedelta
 
 import pytest
 
@@ -740,7 +741,15 @@ def test_a_predicate_that_raises_is_warned_of_and_counts_as_an_error(metrics, cl
     assert caplog.text.count("for Lost `on` raised AttributeError") == 1
 
 
-@pytest.mark.parametrize("answer", [None, "yes", 1])
+@pytest.mark.parametrize("delay", [2.5, 0, timedelta(seconds=1)])
+def test_a_delay_from_a_predicate_counts_as_true(metrics, clock, delay):
+    breaker = make(on=lambda _error: delay, detect=Detect(consecutive=1))
+    with pytest.raises(Lost):
+        SYNC.called(breaker, Faults(then=Lost))
+    assert breaker.state == "open"
+
+
+@pytest.mark.parametrize("answer", [None, "yes", []])
 def test_an_answer_that_is_no_verdict_is_a_predicate_error(metrics, clock, answer):
     with pytest.raises(Lost) as caught:
         SYNC.called(make(on=lambda error: answer), Faults(then=Lost))

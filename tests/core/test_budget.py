@@ -1,5 +1,6 @@
 """The retry budget: how many extra calls a share of the calls allows."""
 
+import contextlib
 import math
 import threading
 from datetime import timedelta
@@ -8,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstay import RetryBudget, retry
+from mainstay import (
+    FailoverPool,
+    Member,
+    RateLimitedError,
+    RejectedError,
+    RetryBudget,
+    hedge,
+    redundant,
+    retry,
+)
 from mainstay._core.budget import BudgetWindow, budget_of, observe, spend
 from mainstay.testing import FakeClock, Faults
 
@@ -231,6 +241,64 @@ def test_a_policy_inside_a_policy_of_the_same_budget_does_not_block(metrics):
     with FakeClock(), pytest.raises(ConnectionError):
         policy(policy(fetch))()
     assert len(fetch.calls) == 4
+
+
+def of_retry(budget):
+    return retry(on=ConnectionError, attempts=1, budget=budget, name="asked")
+
+
+def of_waiting_retry(budget):
+    return retry(on=(ConnectionError, RejectedError), attempts=2, wait=0, budget=budget)
+
+
+def of_pool(budget):
+    return FailoverPool("db", [Member("a", "a")], on=ConnectionError, budget=budget)
+
+
+def of_closed_pool(budget):
+    pool = FailoverPool("db", [Member("a", "a")], on=ConnectionError, budget=budget)
+    pool.drain("a")
+    return pool
+
+
+def of_copies(budget):
+    return redundant(copies=2, start=hedge.together(), budget=budget, name="asked")
+
+
+ASKED = [of_retry, of_waiting_retry, of_pool, of_closed_pool, of_copies]
+
+
+def granted_after(caller, make, script):
+    """Call what a policy has, 20 times or as often; return whether there is one extra call."""
+    budget = RetryBudget(ratio=0.5, floor=0)
+    policy = make(budget)
+    with FakeClock():
+        for step in script:
+            given = Faults(then=step)
+            with contextlib.suppress(Exception):
+                caller(policy, lambda *_resource, given=given: given())
+        return spend(budget)
+
+
+@pytest.mark.parametrize("make", ASKED)
+def test_a_call_that_is_refused_before_it_runs_is_not_observed(make, sync_and_async, metrics):
+    refused = RateLimitedError("mail", 1.0)
+    assert not granted_after(sync_and_async.called, make, [refused] * 20)
+
+
+@pytest.mark.parametrize("make", [of_retry, of_pool, of_copies])
+@pytest.mark.parametrize("step", ["ok", ConnectionError("lost"), KeyError("other")])
+def test_a_call_that_runs_is_observed_however_it_ends(make, step, sync_and_async, metrics):
+    assert granted_after(sync_and_async.called, make, [step] * 2)
+
+
+def test_a_call_whose_first_attempts_were_refused_is_observed_once(sync_and_async, metrics):
+    refused = RateLimitedError("mail", 0.0)
+    budget = RetryBudget(ratio=1.0, floor=0.2)  # two extra calls in ten seconds, and one
+    policy = retry(on=RejectedError, wait=0, budget=budget)
+    with FakeClock():
+        assert sync_and_async.called(policy, Faults([refused, refused, "ok"])) == "ok"
+        assert [spend(budget), spend(budget)] == [True, False]
 
 
 def test_a_budget_says_what_it_is():

@@ -5,8 +5,10 @@ import contextlib
 import contextvars
 import functools
 import gc
+import math
 import pickle
 import weakref
+from datetime import timedelta
 
 import pytest
 
@@ -336,7 +338,16 @@ def test_two_verdicts_equal_what_they_stand_for():
     assert len({*Verdict, True, False}) == 3
 
 
-@pytest.mark.parametrize("answer", [None, 1, "yes"])
+@pytest.mark.parametrize("delay", [2.5, 0, timedelta(seconds=1), -1.0, math.nan])
+def test_a_delay_from_a_predicate_counts_as_true(pool_caller, servers, metrics, delay):
+    """So that one predicate can be the `on` of a retry and of a pool."""
+    servers.broken["a"] = Lost
+    pool = servers.pool("a", "b", on=lambda _error: delay, detect=Detect(consecutive=1))
+    assert pool_caller(pool, servers.use) == ("b",)
+    assert metrics("ejections_total", member="a") == 1
+
+
+@pytest.mark.parametrize("answer", [None, [], "yes"])
 def test_a_predicate_that_answers_anything_else_is_told_on_the_exception(
     pool_caller, servers, answer
 ):

@@ -2,6 +2,7 @@
 
 import gc
 import http.client
+import inspect
 import io
 from types import SimpleNamespace
 
@@ -225,10 +226,16 @@ def test_the_adapter_closes_what_is_inside(open_session):
     assert session.inside.closed
 
 
+def test_the_parameters_are_those_of_the_transports_of_httpx(library):
+    adapter = inspect.signature(library("mainstay.integrations.requests").Adapter)
+    transport = inspect.signature(library("mainstay.integrations.httpx").Transport)
+    assert [*adapter.parameters] == [*transport.parameters]
+
+
 @pytest.mark.parametrize("adapter", [5, "http://", object()])
 def test_an_adapter_has_to_be_one(library, requests, adapter):
     ours = library("mainstay.integrations.requests")
-    with pytest.raises(TypeError, match="`adapter` must be a BaseAdapter of requests"):
+    with pytest.raises(TypeError, match="`transport` must be a BaseAdapter of requests"):
         ours.Adapter(adapter)
 
 

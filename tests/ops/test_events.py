@@ -88,6 +88,13 @@ def test_a_panel_shows_the_first_event_as_1(tmp_path, title, name, labels):
 
 
 @pytest.mark.process
+def test_a_panel_shows_the_first_wait_whole(tmp_path):
+    """In a pipeline, the series is born with it."""
+    born = series("_x60 0.25", "mainstay_wait_seconds_total", ',component="api"')
+    counted(tmp_path, panel_query("Time spent waiting"), 0.25, born)
+
+
+@pytest.mark.process
 def test_a_rule_counts_the_first_failover(tmp_path):
     rule = "job_component:mainstay_failovers:increase1h"
     counted(tmp_path, rule, 1, series("_x50 1x30", "mainstay_failovers_total", PAIR))

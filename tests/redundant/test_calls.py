@@ -8,6 +8,7 @@ import logging
 import pickle
 import time
 import weakref
+from datetime import timedelta
 
 import pytest
 
@@ -433,7 +434,13 @@ def test_a_predicate_says_what_counts(call):
 NOT_MATCHED = "so the exception counts as not matched"
 
 
-@pytest.mark.parametrize("verdict", [1, None, "yes"])
+@pytest.mark.parametrize("delay", [2.5, 0, timedelta(seconds=1)])
+def test_a_delay_from_a_predicate_counts_as_true(call, metrics, delay):
+    assert call([Lost("gone"), "ok"], on=lambda _error: delay, **HEDGED) == "ok"
+    assert metrics.outcomes() == {"recovered": 1}
+
+
+@pytest.mark.parametrize("verdict", [[], None, "yes"])
 def test_a_predicate_that_gives_no_verdict_is_noted_on_the_error(call, metrics, verdict):
     with pytest.raises(Lost) as caught:
         call([Lost("gone")], on=lambda _error: verdict, **HEDGED)

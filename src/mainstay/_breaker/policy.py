@@ -39,7 +39,8 @@ class CircuitBreaker(Shared):
     Args:
         name: The `component` label. Not empty.
         on: What counts as a failure: a subclass of `Exception`, a tuple of such classes, or a plain
-            function that takes the exception and returns True or False.
+            function that takes the exception and returns True or False; a delay, as `retry` takes,
+            counts as True.
         detect: When the breaker opens, and for how long.
         on_result: A predicate for results: True means that the call counts as a failure, as for a
             client that returns responses with status 503. The call returns the result all the

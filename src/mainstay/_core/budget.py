@@ -105,9 +105,9 @@ class RetryBudget(Shared):
     """Limits extra calls to a share of the observed calls, so that retries cannot pile up load.
 
     Any number of policies, threads and tasks may share one budget: all their calls are observed,
-    and every retry, hedge or further attempt is charged. First attempts are never charged. If the
-    budget denies an extra call, the call ends at once, without waiting, and raises its original
-    exception.
+    except those whose attempts were all refused before they ran (`RejectedError`). Every retry,
+    hedge or further attempt is charged. First attempts are never charged. If the budget denies an
+    extra call, the call ends at once, without waiting, and raises its original exception.
 
     Args:
         ratio: Extra calls per observed call, 0 to 1.
@@ -179,10 +179,31 @@ def budget_of(value: object) -> RetryBudget | None:
 
 
 def observe(budget: RetryBudget, calls: int = 1) -> None:
-    """Count calls that a policy with *budget* was asked for."""
+    """Count calls that a policy with *budget* was asked for; below 0 to take them back."""
     clock = context.current_context().clock
     with budget._lock:  # the clock is read inside, so that no thread's reading is late
         budget._by(clock).observe(clock.now(), calls)
+
+
+@attrs.define(eq=False, repr=False)
+class ObservedCall:
+    """A call that a budget observes, unless every attempt of it is refused before it runs."""
+
+    _budget: RetryBudget
+    _ran: bool = False
+    _is_observed: bool = True
+
+    def __attrs_post_init__(self) -> None:
+        observe(self._budget)
+
+    def attempted(self, *, refused: bool) -> None:
+        """Record that an attempt has ended, or that there was nobody to make it."""
+        if self._ran:
+            return
+        self._ran = not refused
+        if self._is_observed != self._ran:
+            self._is_observed = self._ran
+            observe(self._budget, 1 if self._ran else -1)
 
 
 def spend(budget: RetryBudget, *, lenient: bool = False) -> bool:

@@ -13,6 +13,7 @@ import contextlib
 import enum
 import inspect
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
 
 import attrs
@@ -135,9 +136,16 @@ def _of_both_questions(again: object, failing: object) -> object:
 
 def _as_bool(answer: object) -> object:
     """Return a verdict as True or False where it equals one: groups are judged by these."""
+    if is_delay(answer):
+        return True
     if isinstance(answer, Verdict) and answer is not Verdict.TRY_ANOTHER:
         return answer.value
     return answer
+
+
+def is_delay(answer: object) -> bool:
+    """True if a predicate answered with a delay, which says that the exception passes."""
+    return isinstance(answer, int | float | timedelta) and not isinstance(answer, bool)
 
 
 def checked_on_result(

@@ -74,8 +74,9 @@ class FailoverPool(Shared, Generic[R]):
         name: The `component` label. Not empty.
         members: The members, with at least one active member; no two with the same name.
         on: What counts as a failure of a member: an exception class below `Exception`, a tuple of
-            them, or a predicate that takes the exception and answers True, False, or a `Verdict`.
-            Not async. All other exceptions pass through untouched.
+            them, or a predicate that takes the exception and answers True, False, or a `Verdict`;
+            a delay, as `retry` takes, counts as True. Not async. All other exceptions pass through
+            untouched.
         attempts: The most members that a call tries, at least 1. None for every usable member.
         timeout: The time after the start of a call in which it may try further members: seconds or
             a `timedelta`, above 0; None for no limit. A running attempt is never interrupted.

@@ -7,7 +7,6 @@ ends, its place is given back first.
 
 from asyncio import CancelledError
 from collections.abc import Callable
-from datetime import timedelta
 from threading import get_ident
 from types import NoneType
 from typing import Any, ClassVar, TypeAlias
@@ -17,7 +16,7 @@ import attrs
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import finish, monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
-from mainstay._core.failures import Judge, described, is_a
+from mainstay._core.failures import Judge, described, is_a, is_delay
 from mainstay._core.functions import (
     Kind,
     close_coroutine,
@@ -331,8 +330,8 @@ class BulkheadCall(Call[Recorder]):
 
     def _is_overload(self, overload: Judge, error: Exception) -> bool:
         verdict = self.ask(overload, error, "overload")
-        if isinstance(verdict, int | float | timedelta):
-            return verdict is not False  # a delay counts as True
+        if isinstance(verdict, bool) or is_delay(verdict):
+            return verdict is not False
         if verdict is not PREDICATE_ERROR:
             close_coroutine(verdict)
             what = f"`overload` must return True or False, not {described(verdict)}"

@@ -14,7 +14,6 @@ import copy as copying
 import enum
 import logging
 from collections.abc import Callable, Hashable
-from datetime import timedelta
 from types import NoneType
 from typing import Any, ClassVar
 
@@ -24,7 +23,15 @@ from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.events import is_first, is_observed, logger_of, publish
-from mainstay._core.failures import CAUSE, Judge, class_name, described, in_words, is_a
+from mainstay._core.failures import (
+    CAUSE,
+    Judge,
+    class_name,
+    described,
+    in_words,
+    is_a,
+    is_delay,
+)
 from mainstay._core.functions import (
     close_coroutine,
     is_awaitable,
@@ -201,8 +208,8 @@ class FallbackCall(Call[Recorder]):
     def caught(self, error: Exception, verdict: object) -> bool:
         """Record what the call raised; return True if the fallback stands in for it."""
         self.recorder.error(error)
-        if isinstance(verdict, int | float | timedelta) and not isinstance(verdict, bool):
-            verdict = True  # a delay
+        if is_delay(verdict):
+            verdict = True
         if verdict is True:
             return True
         if verdict is False:

@@ -29,6 +29,7 @@ from mainstay._core.failures import (
     counted,
     described,
     is_a,
+    is_delay,
     is_refusal,
     is_refused,
 )
@@ -173,12 +174,12 @@ class RedundantCall(Call[Recorder]):
         self._observe()
         return spend(budget, lenient=lenient)
 
-    def _observe(self) -> None:
-        """Have the budget observe this call, once."""
+    def _observe(self, *, ran: bool = True) -> None:
+        """Have the budget observe this call, once, or take that back if no copy *ran*."""
         budget = self.bound.settings.budget
-        if budget is not None and not self._observed:
-            self._observed = True
-            observe(budget)
+        if budget is not None and self._observed != ran:
+            self._observed = ran
+            observe(budget, 1 if ran else -1)
 
     # Copies end while it is open.
 
@@ -256,7 +257,7 @@ class RedundantCall(Call[Recorder]):
         """Return why *error* is no failure of a copy, but ends the call; None if it is one."""
         judge = self.bound.settings.judge
         verdict = self.ask(judge, error)
-        if verdict is True:
+        if verdict is True or is_delay(verdict):
             return None
         if verdict is False:
             self.not_matched(judge, error)
@@ -374,8 +375,7 @@ class RedundantCall(Call[Recorder]):
             return failure
         self.closed = True
         outcome = "rejected" if _nobody_called(self) else "error"
-        if outcome != "rejected":
-            self._observe()
+        self._observe(ran=not _all_refused(self))
         if reason == "timeout":
             outcome = "timeout"
             self.bound.latency.took_longer_than(self.elapsed())
@@ -531,6 +531,15 @@ def _summed_up(call: RedundantCall) -> Exception:
 def _nobody_called(call: RedundantCall) -> bool:
     """True if a pool had no member for any of the copies."""
     return call.members is not None and call.members.lacking() == call.round.made
+
+
+def _all_refused(call: RedundantCall) -> bool:
+    """True if every copy was refused before it ran."""
+    round_ = call.round
+    return not round_.answers and (
+        _nobody_called(call)
+        or (0 < len(round_.errors) == round_.made and all(map(is_refusal, round_.errors.values())))
+    )
 
 
 def _failed_by_themselves(call: RedundantCall) -> Collection[int]:

@@ -395,8 +395,8 @@ def redundant(  # noqa: PLR0913 - a policy's parameters are its vocabulary
         decide: Which answer to accept: `vote.first()`, `vote.majority()` and so on, or a rule of
             your own (`vote.Rule`).
         on: What counts as the failure of a copy: a subclass of `Exception`, a tuple of such
-            classes, or a predicate that takes the exception and returns True or False. Any other
-            exception ends the call.
+            classes, or a predicate that takes the exception and returns True or False; a delay, as
+            `retry` takes, counts as True. Any other exception ends the call.
         on_result: A predicate for results: True means that the copy has failed, as for a client
             that returns responses with status 503. A plain function. Refused results are passed to
             *dispose*, except the one that a `ResultRefusedError` carries.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 import attrs
 
 from mainstay._core.budget import RetryBudget, budget_of
-from mainstay._core.failures import Classes, Judge, Predicate, failing_of, judge_of
+from mainstay._core.failures import Classes, Judge, judge_of
 from mainstay._core.functions import Kind, is_async, is_async_hook, kind_of, name_of
 from mainstay._core.layers import Layer
 from mainstay._core.one_shot import check_shareable, has_one_shot
@@ -202,11 +202,7 @@ def checked_on(on: On) -> Judge:
         raise TypeError(
             f"`on` must be a plain function: it is asked between copies, not {name_of(on)}"
         )
-    judge = judge_of(on)
-    if isinstance(judge, Predicate) and failing_of(on) is not None:  # a delay counts as True
-        predicate = judge.predicate
-        return Predicate(lambda error: predicate(error) is not False)
-    return judge
+    return judge_of(on)
 
 
 def checked_budget(budget: RetryBudget | float | None, *, together: bool) -> RetryBudget | None:

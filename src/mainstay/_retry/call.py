@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from mainstay._core.arguments import to_seconds
-from mainstay._core.budget import observe, spend
+from mainstay._core.budget import ObservedCall, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import SYSTEM, monotonic
 from mainstay._core.context import current_context
@@ -95,7 +95,7 @@ class BoundRetry:
         if now >= context.deadline:
             call.check_time_left()
         if self.settings.budget is not None:
-            observe(self.settings.budget)
+            call.observed = ObservedCall(self.settings.budget)
         if function is not None and has_one_shot(function[1], function[2]):
             call.one_shot = True
             call.files = positions_of(function[1], function[2])
@@ -129,6 +129,7 @@ class RetryCall(Call[Recorder]):
         one_shot: True if an attempt may use up an argument.
         files: The positions of the files among the arguments before the first attempt.
         used_up: The argument that an attempt has used up, in words, or None.
+        observed: The call as its budget sees it; None without a budget.
     """
 
     policy: ClassVar[str] = POLICY
@@ -143,6 +144,7 @@ class RetryCall(Call[Recorder]):
     one_shot: bool = False
     files: Positions = NO_FILES
     used_up: str | None = None
+    observed: ObservedCall | None = None
     _log: AttemptLog = attrs.field(factory=AttemptLog)
     _attempt_expired: bool = False  # by `attempt_timeout`: a failure, whatever `on` says
     _last_hint: float = math.nan  # the delay that the attempt before asked for
@@ -236,6 +238,8 @@ class RetryCall(Call[Recorder]):
             ResultRefusedError: If *value* is refused and no other attempt follows.
         """
         if not refused:
+            if self.observed is not None:
+                self.observed.attempted(refused=False)
             self.made += 1
             _forget(self)
             self.end("success" if self.made == 1 else "recovered", self.made)
@@ -265,6 +269,8 @@ class RetryCall(Call[Recorder]):
         self.end_interrupted(error, attempts, last)
 
     def _ended(self, error: Exception) -> None:
+        if self.observed is not None:
+            self.observed.attempted(refused=is_refusal(error))
         self.made += 1
         now = self.context.clock.now()
         if self.made > KEPT:

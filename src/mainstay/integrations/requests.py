@@ -57,8 +57,8 @@ class Adapter(BaseAdapter):
     put `retry` around the function.
 
     Args:
-        adapter: The adapter that sends the requests. None for ``requests.adapters.HTTPAdapter()``,
-            which does not retry by itself.
+        transport: The adapter that sends the requests. None for
+            ``requests.adapters.HTTPAdapter()``, which does not retry by itself.
         retry: A `retry(...)`. None for ``retry(on=transient, attempts=3)``.
         breaker: When a host gets no requests for a while: a `Detect`. None for no breakers.
         limit: The number of requests to a host that may run at a time, or an `Adaptive`. A request
@@ -86,7 +86,7 @@ class Adapter(BaseAdapter):
 
     def __init__(
         self,
-        adapter: BaseAdapter | None = None,
+        transport: BaseAdapter | None = None,
         *,
         retry: Retry | None = None,
         breaker: Detect | None = None,
@@ -96,13 +96,13 @@ class Adapter(BaseAdapter):
         metrics: Metrics | None = None,
     ) -> None:
         super().__init__()
-        given: object = adapter
+        given: object = transport
         if not isinstance(given, BaseAdapter | None):
-            raise TypeError(f"`adapter` must be a BaseAdapter of requests or None, not {given!r}")
+            raise TypeError(f"`transport` must be a BaseAdapter of requests or None, not {given!r}")
         self._policies = policies_of(retry, breaker, limit, budget, name, metrics)
         check_kind(self._policies.retry, Kind.SYNC, type(self))
         self._hosts = Hosts(self._policies, attempt)
-        self._adapter = HTTPAdapter() if adapter is None else adapter
+        self._adapter = HTTPAdapter() if transport is None else transport
 
     def send(
         self,

@@ -97,11 +97,19 @@ def event_count(counter: str, window: str) -> str:
     shows, unless it was set back since, as by a restart. `increase` also estimates what happened
     between the samples and the edges of the window, so that one event is 1.02; events are whole.
     """
+    return f"{_of_new(counter, window)}\nor round(increase({counter}[{window}]))"
+
+
+def amount(counter: str, window: str) -> str:
+    """Return the same for a counter of seconds, which are not whole."""
+    return f"{_of_new(counter, window)}\nor increase({counter}[{window}])"
+
+
+def _of_new(counter: str, window: str) -> str:
     return (
         f"max_over_time({counter}[{window}])\n"
         f"  unless {counter} offset {window}\n"
-        f"  unless resets({counter}[{window}]) > 0\n"
-        f"or round(increase({counter}[{window}]))"
+        f"  unless resets({counter}[{window}]) > 0"
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from typing import TypeAlias
 
 from mainstay._metrics import verdict
-from mainstay.ops._promql import Series, event_count, growth, number
+from mainstay.ops._promql import Series, amount, event_count, growth, number
 
 Count: TypeAlias = Callable[[str, str], str]
 """How the events of a counter are counted within a window: `event_count` or `growth`."""
@@ -149,6 +149,11 @@ def duration(series: Series, window: str, quantile: float) -> str:
 def increase(series: Series, name: str, window: str, by: str = COMPONENT) -> str:
     """Return by how much a counter grew, summed by labels."""
     return f"sum by ({by}) (increase({series(name)}[{window}]))"
+
+
+def seconds(series: Series, name: str, window: str, by: str = COMPONENT) -> str:
+    """Return how many seconds a counter counted, summed by labels, the first included."""
+    return f"sum by ({by}) (\n  {_indented(amount(series(name), window))}\n)"
 
 
 def events(series: Series, name: str, window: str, by: str = COMPONENT, *conditions: str) -> str:

@@ -2,7 +2,7 @@
 
 from mainstay._metrics import verdict
 from mainstay.ops import _queries as ask
-from mainstay.ops._dashboard.questions import ALL, CALL, NOW, counts, rates
+from mainstay.ops._dashboard.questions import ALL, CALL, NOW, counts, seconds
 from mainstay.ops._grafana.graph import bars, graph
 from mainstay.ops._grafana.query import Query
 from mainstay.ops._grafana.row import Row
@@ -92,10 +92,9 @@ def attempts(series: Series) -> Row:
             ),
             graph(
                 "Time spent waiting",
-                "Seconds per second that calls waited between attempts: how many of them wait "
-                "at any moment.",
-                rates(series, "wait_seconds_total"),
-                unit=NUMBER,
+                "Seconds within each interval that calls waited between attempts.",
+                seconds(series, "wait_seconds_total", NOW),
+                unit=SECONDS,
             ),
             bars(
                 "Retries inside retries",

@@ -59,6 +59,11 @@ def counts(series: Series, name: str, window: str, *labels: str, only: str = "")
     return Query(ask.events(series, name, window, by, *conditions), legend(*labels))
 
 
+def seconds(series: Series, name: str, window: str) -> Query:
+    """Return the query for the seconds that a counter counted within a window, by component."""
+    return Query(ask.seconds(series, name, window), legend())
+
+
 def quantile(series: Series, name: str, window: str, *labels: str) -> Query:
     """Return the query for what 95 % of the observations of a histogram stay below."""
     by = ", ".join((ask.COMPONENT, *labels, "le"))
