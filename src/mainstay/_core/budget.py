@@ -187,14 +187,14 @@ def observe(budget: RetryBudget, calls: int = 1) -> None:
 
 @attrs.define(eq=False, repr=False)
 class ObservedCall:
-    """A call that a budget observes, unless every attempt of it is refused before it runs."""
+    """A call that a budget has observed, unless every attempt of it is refused before it runs.
+
+    Needed from the first attempt on that fails.
+    """
 
     _budget: RetryBudget
     _ran: bool = False
     _is_observed: bool = True
-
-    def __attrs_post_init__(self) -> None:
-        observe(self._budget)
 
     def attempted(self, *, refused: bool) -> None:
         """Record that an attempt has ended, or that there was nobody to make it."""

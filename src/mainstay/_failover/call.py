@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import attrs
 
-from mainstay._core.budget import ObservedCall, RetryBudget, spend
+from mainstay._core.budget import ObservedCall, RetryBudget, observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.failures import (
@@ -92,7 +92,7 @@ class BoundPool:
         if started >= context.deadline:
             call.check_time_left()
         if self.engine.settings.budget is not None:
-            call.observed = ObservedCall(self.engine.settings.budget)
+            observe(self.engine.settings.budget)
         if function is not None:
             call.files = positions_of(function[1], function[2])
         return call
@@ -142,7 +142,7 @@ class PoolCall(Call[Recorder]):
         last: What the call raises if it fails: the last exception of the function that is no
             `RejectedError`, or else the last `RejectedError`.
         errors: The exceptions of all attempts, if the call raises a group.
-        observed: The call as its budget sees it; None without a budget.
+        observed: The call as its budget sees it, from the first failure on; None without a budget.
     """
 
     policy: ClassVar[str] = POLICY
@@ -279,10 +279,16 @@ class PoolCall(Call[Recorder]):
             finally:
                 del over  # its traceback leads here, and would keep it until a collection
 
+    def _tell_budget(self, *, refused: bool) -> None:
+        """Have the budget take back the call while all of its attempts were refused."""
+        budget = self.engine.settings.budget
+        if budget is not None:
+            self.observed = self.observed or ObservedCall(budget)
+            self.observed.attempted(refused=refused)
+
     def _after(self, handle: MemberHandle, error: Exception) -> Exception | None:
         """Record a failed attempt; return the exception that the call raises, or None to go on."""
-        if self.observed is not None:
-            self.observed.attempted(refused=is_refusal(error))
+        self._tell_budget(refused=is_refusal(error))
         if issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
             self.refused(handle, error, "timeout")  # the caller's time is over, whatever was called
             return error
@@ -450,8 +456,7 @@ class PoolCall(Call[Recorder]):
                 self.note(error, self._used_up)
         else:
             error = no_member(self.engine, now, elapsed)
-            if self.observed is not None:
-                self.observed.attempted(refused=True)
+            self._tell_budget(refused=True)
         outcome = "timeout" if reason == "timeout" else "error" if made else "rejected"
         if made:
             self._forget()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from mainstay._core.arguments import to_seconds
-from mainstay._core.budget import ObservedCall, spend
+from mainstay._core.budget import ObservedCall, observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import SYSTEM, monotonic
 from mainstay._core.context import current_context
@@ -95,7 +95,7 @@ class BoundRetry:
         if now >= context.deadline:
             call.check_time_left()
         if self.settings.budget is not None:
-            call.observed = ObservedCall(self.settings.budget)
+            observe(self.settings.budget)
         if function is not None and has_one_shot(function[1], function[2]):
             call.one_shot = True
             call.files = positions_of(function[1], function[2])
@@ -129,7 +129,7 @@ class RetryCall(Call[Recorder]):
         one_shot: True if an attempt may use up an argument.
         files: The positions of the files among the arguments before the first attempt.
         used_up: The argument that an attempt has used up, in words, or None.
-        observed: The call as its budget sees it; None without a budget.
+        observed: The call as its budget sees it, from the first failure on; None without a budget.
     """
 
     policy: ClassVar[str] = POLICY
@@ -269,7 +269,9 @@ class RetryCall(Call[Recorder]):
         self.end_interrupted(error, attempts, last)
 
     def _ended(self, error: Exception) -> None:
-        if self.observed is not None:
+        budget = self.settings.budget
+        if budget is not None:
+            self.observed = self.observed or ObservedCall(budget)
             self.observed.attempted(refused=is_refusal(error))
         self.made += 1
         now = self.context.clock.now()
