@@ -60,8 +60,8 @@ Args: TypeAlias = tuple[Any, ...]
 Kwargs: TypeAlias = dict[str, Any]
 
 MOST_ABANDONED = 1_000
-_MOST_CONTEXTS = 20
 """How many cancelled tasks of a component may not have ended before no more hedges start."""
+_MOST_CONTEXTS = 20
 
 _AGAIN = 0.005  # seconds
 
