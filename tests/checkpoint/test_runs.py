@@ -26,10 +26,11 @@ from mainstay.errors import (
     StoreUnavailableError,
     UnsaveableValueError,
 )
+from mainstay.stores import MemoryStore, SQLiteStore
 from mainstay.stores.base import Change, RunId
-from mainstay.testing import Faults
+from mainstay.testing import FakeClock, Faults
 from support.checkpoint_values import Totals
-from support.checkpoints import RUN, CrashError, OopsError, add_up
+from support.checkpoints import RUN, CrashError, OopsError, add_up, set_wall_clock
 from support.store_conformance import acquired
 
 # Going on.
@@ -388,9 +389,28 @@ def test_finished_runs_are_kept_by_count_and_age(runner, store, monkeypatch):
     for number in range(4):
         job(number)
     assert [record.run.key for record, _ in store.list()] == ["2", "3"]
-    monkeypatch.setattr("mainstay._checkpoint.retention.wall_time", lambda: 4e9)
+    set_wall_clock(monkeypatch, 4e9)
     runner.job(body, store=store, key=str, keep=(5, timedelta(days=1)))(9)
     assert [record.run.key for record, _ in store.list()] == ["9"]
+
+
+@pytest.mark.parametrize("kind", [MemoryStore, SQLiteStore])
+def test_runs_grow_old_by_the_clock_of_their_context(runner, tmp_path, kind):
+    """Known fault: `keep=` went by the system's clock, whatever clock a test had set."""
+
+    async def body(cp, number):
+        pass
+
+    runs = MemoryStore() if kind is MemoryStore else SQLiteStore(tmp_path / "runs.db")
+    job = runner.job(body, store=runs, key=str, keep=timedelta(days=1))
+    with FakeClock() as clock:
+        job(1)
+        clock.advance(timedelta(hours=23))
+        job(2)
+        assert [record.run.key for record, _ in runs.list()] == ["1", "2"]
+        clock.advance(timedelta(hours=2))
+        job(3)
+        assert [record.run.key for record, _ in runs.list()] == ["2", "3"]
 
 
 def test_the_run_that_has_just_ended_is_kept_where_the_clock_was_stepped_back(
@@ -401,7 +421,7 @@ def test_the_run_that_has_just_ended_is_kept_where_the_clock_was_stepped_back(
 
     job = runner.job(body, store=store, key=str, keep=1)
     for number, wall in ((9, 2e9), (1, 1e9), (0, 1e9)):
-        monkeypatch.setattr("mainstay.stores.memory.wall_time", lambda wall=wall: wall)
+        set_wall_clock(monkeypatch, wall)
         job(number)
         # The first one stays: the clock says that another machine has ended it later.
         assert {record.run.key for record, _ in store.list()} == {str(number), "9"}

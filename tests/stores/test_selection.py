@@ -23,6 +23,7 @@ from mainstay.stores._rows import _OLD, _SURPLUS
 from mainstay.stores.base import Acquired, Change, Request, RunId, RunLease
 from mainstay.stores.selection import count_runs, surplus_runs, too_many
 from mainstay.testing import FakeClock
+from support.checkpoints import set_wall_clock
 
 DAY = 86_400.0
 OLD_BOOT = attrs.evolve(this_process(), boot="00000000-0000-0000-0000-000000000000")
@@ -52,11 +53,6 @@ def acquired(store, run, owner=None):
 
 def finished(store, run, owner=None):
     store.commit(acquired(store, run, owner), Change(document=b"end", finished=True))
-
-
-def at(monkeypatch, wall):
-    for module in ("stores.sqlite", "stores.memory", "_checkpoint.retention"):
-        monkeypatch.setattr(f"mainstay.{module}.wall_time", lambda: wall)
 
 
 # Counting.
@@ -168,7 +164,7 @@ def test_the_same_runs_are_chosen_as_out_of_a_list(ends, most, days):
     for number, end in enumerate(ends):
         run = RunId("job", str(number))
         with pytest.MonkeyPatch.context() as patched:
-            at(patched, end)
+            set_wall_clock(patched, end)
             for each in (memory, store):
                 finished(each, run, OLD_BOOT)
                 finished(each, RunId("another", str(number)), OLD_BOOT)
@@ -185,7 +181,7 @@ def test_the_same_runs_are_chosen_as_out_of_a_list(ends, most, days):
 def test_the_run_that_has_just_ended_is_kept_where_the_clock_was_stepped_back(store, monkeypatch):
     job = checkpointed(store=store, key=str, name="job", keep=2)
     for number, wall in enumerate((2e9, 2.1e9, 1e9, 1.1e9)):
-        at(monkeypatch, wall)
+        set_wall_clock(monkeypatch, wall)
         job.call(lambda _cp, number: number, number)
         assert str(number) in [record.run.key for record, _ in store.list()]
         assert len(store.list()) == min(number + 1, 3)  # one more, until the clock is there again
@@ -197,7 +193,7 @@ def test_runs_that_end_at_the_same_moment_do_not_remove_each_other(kind, path, m
     store = kind(path) if kind is SQLiteStore else kind()
     runs = [RunId("job", str(number)) for number in range(3)]
     for number, run in enumerate(runs):
-        at(monkeypatch, 1e9 + number)
+        set_wall_clock(monkeypatch, 1e9 + number)
         finished(store, run)
     surplus = [surplus_runs(store, ended, 2, None, 1e9) for ended in runs]
     assert surplus == [[], [runs[0]], [runs[0]]]
@@ -206,10 +202,10 @@ def test_runs_that_end_at_the_same_moment_do_not_remove_each_other(kind, path, m
 
 def test_a_leap_of_the_wall_clock_makes_no_run_old(store, monkeypatch):
     job = checkpointed(store=store, key=str, name="job", keep=timedelta(days=1))
-    at(monkeypatch, 1e9)
+    set_wall_clock(monkeypatch, 1e9)
     for number in range(3):
         job.call(lambda _cp, number: number, number)
-    at(monkeypatch, 2e9)
+    set_wall_clock(monkeypatch, 2e9)
     job.call(lambda _cp, number: number, 3)
     assert [record.run.key for record, _ in store.list()] == ["0", "1", "2", "3"]
 
@@ -218,17 +214,17 @@ def test_a_run_is_old_when_it_is_by_both_clocks(store, monkeypatch):
     job = checkpointed(store=store, key=str, name="job", keep=timedelta(days=1))
     with FakeClock() as clock:
         for number in range(4):
-            at(monkeypatch, 1e9 + clock.now())
+            set_wall_clock(monkeypatch, 1e9 + clock.now())
             job.call(lambda _cp, number: number, number)
             clock.advance(10 * 3600)
         assert [record.run.key for record, _ in store.list()] == ["1", "2", "3"]
 
 
 def test_a_run_of_an_earlier_boot_is_old_by_the_wall_clock(store, monkeypatch):
-    at(monkeypatch, 1e9)
+    set_wall_clock(monkeypatch, 1e9)
     for number in range(3):
         finished(store, RunId("job", str(number)), OLD_BOOT)
-    at(monkeypatch, 1e9 + 2 * DAY)
+    set_wall_clock(monkeypatch, 1e9 + 2 * DAY)
     checkpointed(store=store, key=str, name="job", keep=timedelta(days=1)).call(
         lambda _cp, number: number, 9
     )
@@ -236,10 +232,10 @@ def test_a_run_of_an_earlier_boot_is_old_by_the_wall_clock(store, monkeypatch):
 
 
 def test_a_run_of_an_older_version_is_old_when_it_is_by_both_clocks(path, store, monkeypatch):
-    at(monkeypatch, 1e9)
+    set_wall_clock(monkeypatch, 1e9)
     older = attrs.evolve(this_process(), namespace=this_process().namespace.split()[0])
     finished(store, RunId("job", "0"), older)
-    at(monkeypatch, 1e9 + 2 * DAY)
+    set_wall_clock(monkeypatch, 1e9 + 2 * DAY)
     assert surplus_runs(store, RunId("job", "1"), None, DAY, 1e9 + 2 * DAY) == []
 
 

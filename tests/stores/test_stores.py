@@ -25,6 +25,7 @@ from mainstay.stores._opening import Opener
 from mainstay.stores._schema import transaction
 from mainstay.stores.base import Acquired, Change, Held, Result, RunId
 from mainstay.testing import FakeClock, Faults
+from support.checkpoints import set_wall_clock
 from support.examples import strides
 from support.interruptions import at_each_interruption
 from support.sqlite_files import connection_of
@@ -373,7 +374,7 @@ def test_the_lease_of_an_owner_on_another_machine_ends_by_the_wall_clock(path, m
     elsewhere = attrs.evolve(DEAD, boot="00000000-0000-0000-0000-000000000000")
     acquired(store, owner=elsewhere)
     assert isinstance(store.acquire(RUN, request()), Held)
-    monkeypatch.setattr("mainstay.stores.sqlite.wall_time", lambda: 4e9)
+    set_wall_clock(monkeypatch, 4e9)
     assert isinstance(store.acquire(RUN, request()), Acquired)
     store.close()
 
@@ -467,7 +468,7 @@ def test_a_wall_clock_that_is_stepped_neither_ends_a_lease_nor_keeps_it(store, m
     """Known fault 6: leases judged by the wall clocks of workers."""
     with FakeClock() as clock:
         lease = acquired(store)
-        monkeypatch.setattr("mainstay.stores.sqlite.wall_time", lambda: 1.7e9 + step)
+        set_wall_clock(monkeypatch, 1.7e9 + step)
         clock.advance(29)
         assert isinstance(store.acquire(RUN, request()), Held)
         save(store, lease, b"one")

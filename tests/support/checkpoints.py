@@ -13,8 +13,10 @@ import pytest
 
 from mainstay import checkpoint_run, checkpointed
 from mainstay._checkpoint import types
+from mainstay._core.clock import SystemClock
 from mainstay.stores import MemoryStore
 from mainstay.stores.base import RunId
+from mainstay.testing import FakeClock
 from support.checkpoint_values import Totals
 from support.store_conformance import DEAD
 
@@ -165,3 +167,9 @@ def crashing(monkeypatch):
             release(self, lease, how, error, drop)
 
     monkeypatch.setattr(MemoryStore, "release", released)
+
+
+def set_wall_clock(monkeypatch, seconds):
+    """Have every clock say that it is so many seconds since 1970."""
+    for clock in (SystemClock, FakeClock):
+        monkeypatch.setattr(clock, "wall", lambda _clock: seconds)

@@ -3,7 +3,7 @@
 import contextlib
 
 from mainstay._checkpoint.settings import CheckpointSettings, keep_limits
-from mainstay._core.clock import wall_time
+from mainstay._core.context import current_context
 from mainstay._core.events import logger_of
 from mainstay.errors import CheckpointError, RunBusyError
 from mainstay.stores.base import RunId
@@ -16,7 +16,8 @@ def forget_old(settings: CheckpointSettings, ended: RunId) -> None:
     if count is None and seconds is None:
         return
     try:
-        for run in surplus_runs(settings.store, ended, count, seconds, wall_time()):
+        wall = current_context().clock.wall()
+        for run in surplus_runs(settings.store, ended, count, seconds, wall):
             with contextlib.suppress(RunBusyError):  # the run was started again meanwhile
                 settings.store.forget(run)
     except CheckpointError as error:

@@ -124,6 +124,12 @@ def current_context() -> CallContext:
     return context
 
 
+def times_now() -> tuple[float, float]:
+    """Return the time of the clock around the caller, and its wall time."""
+    clock = current_context().clock
+    return clock.now(), clock.wall()
+
+
 def context_of(entry: Entry) -> CallContext:
     """Return the context that *entry* and the entries around it make, for code outside of it."""
     context = DEFAULT_CONTEXT

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from mainstay._core.clock import wall_time
-from mainstay._core.context import current_context
+from mainstay._core.context import times_now
 from mainstay._core.forks import reset_after_fork, unlocked_copy
 from mainstay._core.sharing import Shared
 from mainstay.errors import LeaseLostError
@@ -78,7 +77,7 @@ class MemoryStore(Shared):
 
     def acquire(self, run: RunId, request: Request) -> Acquisition:
         """Decide who may work on *run*."""
-        now, wall = current_context().clock.now(), wall_time()
+        now, wall = times_now()
         with self._lock:
             kept = self._runs.get(run)
             before = kept.record if kept else None
@@ -105,7 +104,7 @@ class MemoryStore(Shared):
 
     def commit(self, lease: RunLease, change: Change) -> None:
         """Write *change* and renew the lease."""
-        now, wall = current_context().clock.now(), wall_time()
+        now, wall = times_now()
         with self._lock:
             kept = self._runs.get(lease.run)
             if kept is None:
@@ -139,7 +138,7 @@ class MemoryStore(Shared):
         self, lease: RunLease, how: Exit, error: str = "", drop: tuple[int, ...] = ()
     ) -> None:
         """Release the run before its end."""
-        now, wall = current_context().clock.now(), wall_time()
+        now, wall = times_now()
         with self._lock:
             kept = self._runs.get(lease.run)
             if kept is None or not is_owned(kept.record, lease):
@@ -157,7 +156,7 @@ class MemoryStore(Shared):
         limit: int | None = None,
     ) -> Sequence[tuple[Record, Status]]:
         """Return runs, sorted by name and key, each with its state."""
-        now, wall = current_context().clock.now(), wall_time()
+        now, wall = times_now()
         with self._lock:
             records = [kept.record for run, kept in sorted(self._runs.items(), key=_by_run)]
         found: list[tuple[Record, Status]] = []
@@ -173,7 +172,7 @@ class MemoryStore(Shared):
 
     def forget(self, run: RunId) -> bool:
         """Remove *run*."""
-        now, wall = current_context().clock.now(), wall_time()
+        now, wall = times_now()
         with self._lock:
             kept = self._runs.get(run)
             if kept is None:

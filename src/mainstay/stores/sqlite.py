@@ -22,8 +22,7 @@ from typing import TypeVar
 import attrs
 
 from mainstay._core.arguments import to_flag
-from mainstay._core.clock import wall_time
-from mainstay._core.context import current_context
+from mainstay._core.context import current_context, times_now
 from mainstay._core.sharing import Shared
 from mainstay.errors import (
     CorruptCheckpointError,
@@ -178,12 +177,12 @@ class SQLiteStore(Shared):
             db.wait_for_lock(call_seconds(None, lease.seconds))
             # A single statement is a transaction by itself.
             if not change.put and not change.drop:
-                _rows.change_run(db, lease, change, current_context().clock.now(), wall_time())
+                _rows.change_run(db, lease, change, *times_now())
             elif not _rows.put_alone(db, lease, change, current_context().clock.now()):
                 transaction(db, "IMMEDIATE", lambda: commit_together(db))
 
         def commit_together(db: Connection) -> None:
-            now, wall = current_context().clock.now(), wall_time()
+            now, wall = times_now()
             if _rows.change_run(db, lease, change, now, wall):
                 _rows.change_results(db, lease.run, change)
 
@@ -232,7 +231,7 @@ class SQLiteStore(Shared):
         limit: int | None = None,
     ) -> Sequence[tuple[Record, Status]]:
         """Return runs, sorted by name and key, each with its state."""
-        now, wall = current_context().clock.now(), wall_time()
+        now, wall = times_now()
         found: list[tuple[Record, Status]] = []
         while limit is None or len(found) < limit:
             page = functools.partial(_rows.page, name=name, status=status, after=after, limit=limit)
@@ -261,7 +260,7 @@ class SQLiteStore(Shared):
 
     def _count_runs(self) -> Counter[tuple[str, Status]]:
         """Count runs by name and state, as `count_runs` does."""
-        now, wall = current_context().clock.now(), wall_time()
+        now, wall = times_now()
         counts, running = self._read(_rows.count)
         for record in running:
             state = state_of(record, self._how_gone(record, now, wall))
@@ -346,9 +345,7 @@ class SQLiteStore(Shared):
             if owned is not None:
                 self._check(held)
             db.wait_for_lock(call_seconds(None, seconds))
-            return transaction(
-                db, "IMMEDIATE", lambda: work(db, current_context().clock.now(), wall_time())
-            )
+            return transaction(db, "IMMEDIATE", lambda: work(db, *times_now()))
 
         return mine.use(write)
 
