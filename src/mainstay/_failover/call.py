@@ -279,16 +279,9 @@ class PoolCall(Call[Recorder]):
             finally:
                 del over  # its traceback leads here, and would keep it until a collection
 
-    def _tell_budget(self, *, refused: bool) -> None:
-        """Have the budget take back the call while all of its attempts were refused."""
-        budget = self.engine.settings.budget
-        if budget is not None:
-            self.observed = self.observed or ObservedCall(budget)
-            self.observed.attempted(refused=refused)
-
     def _after(self, handle: MemberHandle, error: Exception) -> Exception | None:
         """Record a failed attempt; return the exception that the call raises, or None to go on."""
-        self._tell_budget(refused=is_refusal(error))
+        _tell_budget(self, refused=is_refusal(error))
         if issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
             self.refused(handle, error, "timeout")  # the caller's time is over, whatever was called
             return error
@@ -456,7 +449,7 @@ class PoolCall(Call[Recorder]):
                 self.note(error, self._used_up)
         else:
             error = no_member(self.engine, now, elapsed)
-            self._tell_budget(refused=True)
+            _tell_budget(self, refused=True)
         outcome = "timeout" if reason == "timeout" else "error" if made else "rejected"
         if made:
             self._forget()
@@ -505,3 +498,11 @@ def no_member(
         elapsed,
         [slot.name for slot in absent],
     )
+
+
+def _tell_budget(call: PoolCall, *, refused: bool) -> None:
+    """Have the budget take back the call while all of its attempts were refused."""
+    budget = call.engine.settings.budget
+    if budget is not None:
+        call.observed = call.observed or ObservedCall(budget)
+        call.observed.attempted(refused=refused)
