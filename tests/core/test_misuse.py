@@ -5,12 +5,15 @@ import asyncio
 import pytest
 
 from mainstay import (
+    Adaptive,
     Bulkhead,
     CircuitBreaker,
+    Detect,
     FailoverPool,
     Member,
     Probe,
     RateLimit,
+    RetryBudget,
     checkpointed,
     fallback,
     priority,
@@ -72,6 +75,9 @@ def test_a_parameter_of_another_library_is_named_with_ours(decorator, given, ins
         (FailoverPool, "health_check", "`probe=Probe(...)`"),
         (Probe, "interval", "`every=`"),
         (timeout, "use_signals", "`in_thread=`"),
+        (Detect, "failure_threshold", "`consecutive=`"),
+        (RetryBudget, "ttl", "`window=`"),
+        (Adaptive, "max_limit", "`at_most=`"),
     ],
 )
 def test_a_parameter_of_another_library_is_named_with_that_of_a_class(make, given, instead):

@@ -30,6 +30,7 @@ from mainstay._core import context
 from mainstay._core.arguments import Duration, to_number, to_seconds, to_share
 from mainstay._core.clock import SYSTEM, Clock
 from mainstay._core.forks import reset_after_fork, unlocked_copy
+from mainstay._core.misuse import shows_use
 from mainstay._core.sharing import Shared, reset_with_all
 
 SLICES = 100
@@ -135,6 +136,16 @@ class RetryBudget(Shared):
 
     __slots__ = ("__weakref__", "_clock", "_lock", "_window")
 
+    @shows_use(
+        "RetryBudget(0.1, floor=1.0, window=10.0)",
+        elsewhere={
+            "percent_can_retry": "`ratio=`",
+            "percent": "`ratio=`, a share from 0 to 1",
+            "token_ratio": "`ratio=`",
+            "min_retries_per_sec": "`floor=`",
+            "ttl": "`window=`",
+        },
+    )
     def __init__(self, ratio: float = 0.1, floor: float = 1.0, window: Duration = 10.0) -> None:
         self._window = BudgetWindow(
             to_share(ratio, "ratio"),

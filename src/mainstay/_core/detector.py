@@ -53,6 +53,7 @@ import attrs
 
 from mainstay._core.arguments import Duration, to_count, to_number, to_seconds
 from mainstay._core.events import Cause
+from mainstay._core.misuse import shows_use
 from mainstay._core.silence import Silence
 
 DECAY = 30.0
@@ -145,6 +146,20 @@ class Detect:
     max_eject: float
     trials: int
 
+    @shows_use(
+        "Detect(consecutive=5), with further parameters by name",
+        elsewhere={
+            "failures": "`consecutive=`",
+            "failure_threshold": "`consecutive=`",
+            "consecutive_failures": "`consecutive=`",
+            "success_threshold": "`trials=`",
+            "reset_timeout": "`eject_for=`",
+            "recovery_timeout": "`eject_for=`",
+            "base_ejection_time": "`eject_for=`",
+            "max_ejection_time": "`max_eject=`",
+            "slow_call_duration_threshold": "`slow=`",
+        },
+    )
     def __init__(
         self,
         *,

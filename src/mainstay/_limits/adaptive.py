@@ -57,6 +57,7 @@ import attrs
 from mainstay._core.arguments import DefaultInt, to_count
 from mainstay._core.failures import Classes, Judge, judge_of
 from mainstay._core.functions import is_async_hook, name_of, repr_of
+from mainstay._core.misuse import shows_use
 
 _INITIAL: Final = DefaultInt(20)
 
@@ -125,6 +126,15 @@ class Adaptive:
     at_most: int
     overload: Classes | Callable[[Exception], object] | None = attrs.field(repr=repr_of)
 
+    @shows_use(
+        "Adaptive(at_most=200), with further parameters by name",
+        elsewhere={
+            "initial_limit": "`initial=`",
+            "min_limit": "`at_least=`",
+            "max_limit": "`at_most=`",
+            "max_concurrency": "`at_most=`",
+        },
+    )
     def __init__(
         self,
         *,
