@@ -24,6 +24,12 @@ class ComponentHealth:
             half-open; "full": the bulkhead has rejected calls for ten seconds; "open": the breaker
             is open; "down": no member of the pool is well.
         since: When that state began, in seconds since 1970.
+
+    Example:
+        >>> from mainstay import CircuitBreaker, health
+        >>> breaker = CircuitBreaker("lamps", on=OSError)
+        >>> health()["lamps"].state
+        'ok'
     """
 
     component: str

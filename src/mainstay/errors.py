@@ -803,6 +803,12 @@ class PoisonedRunError(CheckpointError):
         component: The name of the policy, which is the name of the run.
         key: The key of the run.
         crashes: The number of deaths in a row.
+
+    Example:
+        >>> from mainstay import PoisonedRunError
+        >>> error = PoisonedRunError("nightly", "May", 3)
+        >>> error.component, error.key, error.crashes
+        ('nightly', 'May', 3)
     """
 
     def __init__(self, component: str, key: str, crashes: int) -> None:
@@ -885,6 +891,12 @@ class CorruptCheckpointError(CheckpointError):
     Attributes:
         place: The damaged data: a run, a result or a table.
         problem: What is wrong with it.
+
+    Example:
+        >>> from mainstay import CorruptCheckpointError
+        >>> error = CorruptCheckpointError("run 'May' of nightly", "it is cut short")
+        >>> error.place, error.problem
+        ("run 'May' of nightly", 'it is cut short')
     """
 
     def __init__(self, place: str, problem: str) -> None:
@@ -931,6 +943,12 @@ class UnknownTypeError(CheckpointError):
     Attributes:
         path: Where the value is, such as "state.rows[3]".
         type_name: The type, as ``module.qualname``; "pickled value" for a pickled value.
+
+    Example:
+        >>> from mainstay import UnknownTypeError
+        >>> error = UnknownTypeError("state.rows[3]", "shop.Order")
+        >>> error.path, error.type_name
+        ('state.rows[3]', 'shop.Order')
     """
 
     def __init__(self, path: str, type_name: str) -> None:
@@ -984,6 +1002,11 @@ class StoreSchemaError(CheckpointError):
     Attributes:
         store: The store, as a URL.
         problem: What does not fit.
+
+    Example:
+        >>> from mainstay import StoreSchemaError
+        >>> print(StoreSchemaError("sqlite:///runs.db", "it has schema 9; upgrade mainstay"))
+        sqlite:///runs.db cannot be used as a store: it has schema 9; upgrade mainstay
     """
 
     def __init__(self, store: str, problem: str) -> None:

@@ -71,6 +71,11 @@ class RetryScheduled(Event):
         attempt: The number of the attempt that failed, from 1.
         wait: Seconds until the next attempt.
         error: The exception of the attempt; a `ResultRefusedError` if its result was refused.
+
+    Example:
+        >>> from mainstay.events import RetryScheduled
+        >>> print(RetryScheduled("db", 1, 0.5, OSError("refused")))
+        db: attempt 1 failed with OSError; the next attempt starts in 0.500 s
     """
 
     policy: ClassVar[str] = "retry"
@@ -95,6 +100,11 @@ class RetryGaveUp(Event):
         elapsed: Seconds from the start of the first attempt.
         reason: As in `give_ups_total`.
         error: The exception of the last attempt; a `ResultRefusedError` if its result was refused.
+
+    Example:
+        >>> from mainstay.events import RetryGaveUp
+        >>> print(RetryGaveUp("db", 5, 12.5, "attempts", OSError("refused")))
+        db: gave up (attempts) after 5 attempts in 12.500 s with OSError
     """
 
     policy: ClassVar[str] = "retry"
@@ -125,6 +135,11 @@ class BreakerChanged(Event):
         to_state: The state now, as in `breaker_transitions_total`.
         cause: Why the breaker is open, as in `ejections_total`; None if it is not open, or was
             opened by `open`.
+
+    Example:
+        >>> from mainstay.events import BreakerChanged
+        >>> print(BreakerChanged("db", "closed", "open", "consecutive"))
+        db: closed -> open (consecutive)
     """
 
     policy: ClassVar[str] = "breaker"
@@ -151,6 +166,11 @@ class FallbackUsed(Event):
         source: Which fallback answered, as in `fallbacks_total`.
         age: The age of a last good answer, in seconds; None for other fallbacks.
         error: The exception of the call.
+
+    Example:
+        >>> from mainstay.events import FallbackUsed
+        >>> print(FallbackUsed("prices", "last_good", 60.0, OSError("refused")))
+        prices: answered by last_good, 60.000 s old after OSError
     """
 
     policy: ClassVar[str] = "fallback"
@@ -171,7 +191,13 @@ class FallbackUsed(Event):
 
 @attrs.frozen
 class PoolEvent(Event):
-    """An event of a failover pool."""
+    """An event of a failover pool.
+
+    Example:
+        >>> from mainstay.events import PoolEvent, StandbyStarted
+        >>> isinstance(StandbyStarted("db", "standby", 4.5), PoolEvent)
+        True
+    """
 
     policy: ClassVar[str] = "failover"
     _level: ClassVar[int] = logging.WARNING
@@ -186,6 +212,11 @@ class PoolGaveUp(PoolEvent):
         elapsed: Seconds from the start of the call.
         reason: As in `give_ups_total`.
         error: The exception that the call raises.
+
+    Example:
+        >>> from mainstay.events import PoolGaveUp
+        >>> print(PoolGaveUp("db", 3, 0.25, "attempts", OSError("refused")))
+        db: gave up (attempts) after 3 attempts in 0.250 s with OSError
     """
 
     kind: ClassVar[str] = "pool_gave_up"
@@ -209,6 +240,11 @@ class MemberEjected(PoolEvent):
         member: The name of the member.
         cause: As in `ejections_total`.
         seconds: The length of the ejection, until the first trial.
+
+    Example:
+        >>> from mainstay.events import MemberEjected
+        >>> print(MemberEjected("db", "primary", "consecutive", 5.0))
+        db: member primary ejected (consecutive) for 5.000 s
     """
 
     kind: ClassVar[str] = "member_ejected"
@@ -230,6 +266,11 @@ class MemberFailing(PoolEvent):
     Attributes:
         member: The name of the member.
         cause: As in `ejections_total`.
+
+    Example:
+        >>> from mainstay.events import MemberFailing
+        >>> print(MemberFailing("db", "b", "consecutive"))
+        db: member b is failing (consecutive) and continues to serve, since no other member is well
     """
 
     kind: ClassVar[str] = "member_failing"
@@ -250,6 +291,11 @@ class MemberReadmitted(PoolEvent):
     Attributes:
         member: The name of the member.
         seconds: The time for which the member was ejected; 0.0 if it was failing.
+
+    Example:
+        >>> from mainstay.events import MemberReadmitted
+        >>> print(MemberReadmitted("db", "primary", 30.0))
+        db: member primary is well again after 30.000 s
     """
 
     kind: ClassVar[str] = "member_readmitted"
@@ -270,6 +316,11 @@ class PoolSwitched(PoolEvent):
         to_member: The member that gets new calls.
         reason: As in `failovers_total`.
         epoch: The new epoch of the pool, as in `current_lease().epoch`.
+
+    Example:
+        >>> from mainstay.events import PoolSwitched
+        >>> print(PoolSwitched("db", "primary", "standby", "ejected", 2))
+        db: switched from primary to standby (ejected), epoch 2
     """
 
     kind: ClassVar[str] = "pool_switched"
@@ -292,6 +343,11 @@ class StandbyStarted(PoolEvent):
     Attributes:
         member: The name of the member.
         seconds: The time that the start took.
+
+    Example:
+        >>> from mainstay.events import StandbyStarted
+        >>> print(StandbyStarted("db", "standby", 4.5))
+        db: standby standby ready after 4.500 s
     """
 
     kind: ClassVar[str] = "standby_started"
@@ -311,6 +367,11 @@ class MemberBroken(PoolEvent):
         member: The name of the member.
         what: The function: "open", "close", "fence" or "probe".
         error: The exception of the function; a `TimeoutError` of the pool if it took too long.
+
+    Example:
+        >>> from mainstay.events import MemberBroken
+        >>> print(MemberBroken("db", "standby", "open", OSError("refused")))
+        db: open of member standby failed with OSError
     """
 
     kind: ClassVar[str] = "member_broken"
@@ -333,6 +394,11 @@ class HedgeStarted(Event):
         copy: The number of the copy, from 1; 0 is the primary.
         elapsed: Seconds since the start of the primary.
         reason: "slow" or "failed", as in `hedges_total`.
+
+    Example:
+        >>> from mainstay.events import HedgeStarted
+        >>> print(HedgeStarted("search", 1, 0.05, "slow"))
+        search: copy 1 starts (slow) at 0.050 s
     """
 
     policy: ClassVar[str] = "redundant"
@@ -354,6 +420,11 @@ class RedundantGaveUp(Event):
         elapsed: Seconds from the start of the first copy.
         reason: As in `give_ups_total`.
         error: The exception that the call raises.
+
+    Example:
+        >>> from mainstay.events import RedundantGaveUp
+        >>> print(RedundantGaveUp("search", 2, 1.5, "attempts", OSError("refused")))
+        search: gave up (attempts) after 2 copies in 1.500 s with OSError
     """
 
     policy: ClassVar[str] = "redundant"
@@ -383,6 +454,11 @@ class CheckpointEvent(Event):
     Attributes:
         key: The key of the run.
         attempt: The number of the attempt.
+
+    Example:
+        >>> from mainstay.events import CheckpointEvent, LeaseLost
+        >>> isinstance(LeaseLost("nightly", "2026-11-30", 1), CheckpointEvent)
+        True
     """
 
     policy: ClassVar[str] = "checkpoint"
@@ -398,6 +474,11 @@ class RunResumed(CheckpointEvent):
     Attributes:
         reason: How the previous attempt ended; empty if it released the run.
         items: The number of items that are done.
+
+    Example:
+        >>> from mainstay.events import RunResumed
+        >>> print(RunResumed("nightly", "2026-11-30", 2, "crash", 400))
+        nightly: attempt 2 goes on after crash; 400 items done
     """
 
     kind: ClassVar[str] = "run_resumed"
@@ -418,7 +499,13 @@ class RunResumed(CheckpointEvent):
 
 @attrs.frozen
 class LeaseLost(CheckpointEvent):
-    """Another owner took the run over."""
+    """Another owner took the run over.
+
+    Example:
+        >>> from mainstay.events import LeaseLost
+        >>> print(LeaseLost("nightly", "2026-11-30", 1))
+        nightly: attempt 1 was taken over and saves nothing more
+    """
 
     kind: ClassVar[str] = "lease_lost"
 
@@ -432,6 +519,11 @@ class CheckpointDamaged(CheckpointEvent):
 
     Attributes:
         problem: What is wrong with the save.
+
+    Example:
+        >>> from mainstay.events import CheckpointDamaged
+        >>> print(CheckpointDamaged("job", "2026-11-30", 2, "cut short"))
+        job: attempt 2 found the last save damaged (cut short) and goes on from the one before it
     """
 
     kind: ClassVar[str] = "checkpoint_damaged"
@@ -450,6 +542,11 @@ class CodeChanged(CheckpointEvent):
 
     Attributes:
         problem: What differs.
+
+    Example:
+        >>> from mainstay.events import CodeChanged
+        >>> print(CodeChanged("nightly", "2026-11-30", 2, "step 'load' is now 'read'"))
+        nightly: attempt 2 goes on with other code: step 'load' is now 'read'
     """
 
     kind: ClassVar[str] = "code_changed"
@@ -465,6 +562,11 @@ class RunPoisoned(CheckpointEvent):
 
     Attributes:
         crashes: The number of deaths in a row.
+
+    Example:
+        >>> from mainstay.events import RunPoisoned
+        >>> print(RunPoisoned("job", "2026-11-30", 3, 3))
+        job: a run died 3 times in a row without progress, last in attempt 3, and is not run again
     """
 
     kind: ClassVar[str] = "run_poisoned"

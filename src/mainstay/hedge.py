@@ -47,7 +47,14 @@ class Delay:
 
 @attrs.frozen
 class Start:
-    """When copies start: the result of the functions of this module."""
+    """When copies start: the result of the functions of this module.
+
+    Example:
+        >>> from mainstay import hedge, redundant
+        >>> slow_start: hedge.Start = hedge.after(0.05)
+        >>> redundant(copies=2, start=slow_start).call(str.upper, "ok")
+        'OK'
+    """
 
     _delay: Delay = attrs.field(alias="delay")
 

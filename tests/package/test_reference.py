@@ -83,6 +83,18 @@ def test_every_public_object_is_in_the_reference(name: str) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("name", public_modules())
+def test_every_public_class_and_function_has_an_example(name: str) -> None:
+    """Examples run where Sybil finds them: with `>>>` in the docstring."""
+    module = imported(name)
+    objects = {} if module is None else {each: getattr(module, each) for each in module.__all__}
+    assert [
+        each
+        for each, thing in objects.items()
+        if callable(thing) and ">>>" not in (thing.__doc__ or "")
+    ] == []
+
+
 def test_nothing_is_documented_twice() -> None:
     documented = paths()
     assert sorted(documented) == sorted(set(documented))

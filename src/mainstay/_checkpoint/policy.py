@@ -50,6 +50,12 @@ class CheckpointedFunction:
     """What `checkpointed(...)` returns: a decorator, and a caller.
 
     Immutable: one object may wrap any number of functions. Each function has runs of its own.
+
+    Example:
+        >>> from mainstay import checkpointed
+        >>> policy = checkpointed(store="memory://policies", name="add")
+        >>> policy.call(lambda cp: cp.step("one", lambda: 1))
+        1
     """
 
     settings: CheckpointSettings

@@ -51,6 +51,12 @@ class YoungDaly:
     Attributes:
         mtbf: The mean time between interruptions of the run, in seconds.
         max_replay: The most work to repeat after a crash, in seconds.
+
+    Example:
+        >>> from mainstay import young_daly
+        >>> every = young_daly(mtbf=3600, max_replay=60)
+        >>> every.interval(0.02)
+        12.0
     """
 
     mtbf: float

@@ -33,6 +33,14 @@ class DependabilityFigures:
     Source:
         The steady-state definitions of Avizienis, Laprie, Randell and Landwehr, "Basic Concepts
         and Taxonomy of Dependable and Secure Computing" (2004), for a constant failure rate.
+
+    Example:
+        >>> from mainstay.availability import DependabilityFigures
+        >>> month = DependabilityFigures(
+        ...     uptime=2_591_000.0, downtime=1_000.0, failures=2, repairs=2, repaired=1_000.0
+        ... )
+        >>> round(month.availability, 5), month.mttr
+        (0.99961, 500.0)
     """
 
     uptime: float = 0.0

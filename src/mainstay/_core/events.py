@@ -28,6 +28,15 @@ class Event:
         policy: The kind of policy: "retry" and so on.
         kind: What happened, in the past tense.
         component: The name of the policy.
+
+    Example:
+        >>> from mainstay import on_event
+        >>> from mainstay.events import Event
+        >>> def page_me(event: Event) -> None:
+        ...     if event.kind == "breaker_changed":
+        ...         print(event.policy, event.component, event)
+        >>> stop = on_event(page_me)
+        >>> stop()
     """
 
     policy: ClassVar[str]

@@ -98,6 +98,14 @@ class PoolAttempt(Generic[R]):
     Attributes:
         number: The number of this attempt, from 1.
         member: The name of the member.
+
+    Example:
+        >>> from mainstay import FailoverPool, Member
+        >>> pool = FailoverPool("db", [Member("a", "one"), Member("b", "two")], on=OSError)
+        >>> for attempt in pool:
+        ...     with attempt as resource:
+        ...         print(attempt.number, attempt.member, resource)
+        1 a one
     """
 
     __slots__ = (

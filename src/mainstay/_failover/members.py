@@ -40,6 +40,14 @@ class Lease(Generic[R]):
         resource: The resource of the member, which the call got as its argument.
         epoch: A number that grows with every switch of the pool to another member. A resource that
             remembers the highest epoch can refuse calls from before the last switch.
+
+    Example:
+        >>> from mainstay import FailoverPool, Member, current_lease
+        >>> pool = FailoverPool("db", [Member("a", "connection")], on=OSError)
+        >>> with pool.lease():
+        ...     lease = current_lease()
+        >>> lease.member, lease.resource, lease.epoch
+        ('a', 'connection', 0)
     """
 
     member: str

@@ -61,6 +61,13 @@ class MemberStatus:
         cause: Why the member is ejected or failing; None if it is well.
         seconds: The time until the trial of an ejected member; None if it is not ejected.
         error: The exception of the last start of the member; None if that succeeded.
+
+    Example:
+        >>> from mainstay import FailoverPool, Member
+        >>> pool = FailoverPool("db", [Member("a", "connection")], on=OSError)
+        >>> [status] = pool.status().members
+        >>> status.name, status.state, status.in_flight
+        ('a', 'active', 0)
     """
 
     name: str
@@ -84,6 +91,14 @@ class PoolStatus:
         epoch: The number of switches to another member so far.
         forced: The name of the member that `force` chose, or None.
         down: True if no member is well.
+
+    Example:
+        >>> from mainstay import FailoverPool, Member
+        >>> pool = FailoverPool("db", [Member("a", 1), Member("b", 2)], on=OSError)
+        >>> pool.call(lambda number: number + 1)
+        2
+        >>> pool.status().serving, pool.status().down
+        (('a', 'b'), False)
     """
 
     name: str

@@ -25,7 +25,15 @@ from mainstay._redundant.sync_loop import SyncLoop
 
 
 class Race:
-    """The value of `with policy.race() as race`: start copies, then ask for the result once."""
+    """The value of `with policy.race() as race`: start copies, then ask for the result once.
+
+    Example:
+        >>> from mainstay import redundant
+        >>> with redundant().race() as race:
+        ...     race.start(str.upper, "ok")
+        ...     race.result()
+        'OK'
+    """
 
     def __init__(self, loop: SyncLoop) -> None:
         self._loop = loop
@@ -59,7 +67,18 @@ class Race:
 
 
 class AsyncRace:
-    """The value of `async with policy.race() as race`: a `Race` with tasks in place of threads."""
+    """The value of `async with policy.race() as race`: a `Race` with tasks in place of threads.
+
+    Example:
+        >>> import asyncio
+        >>> from mainstay import redundant
+        >>> async def main() -> str:
+        ...     async with redundant().race() as race:
+        ...         race.start(asyncio.sleep, 0, "ok")
+        ...         return await race.result()
+        >>> asyncio.run(main())
+        'ok'
+    """
 
     def __init__(self, loop: AsyncLoop) -> None:
         self._loop = loop

@@ -87,6 +87,15 @@ class Attempt:
         number: The number of this attempt, from 1.
         last_error: Inside the block, the exception of the previous attempt; None in the first
             attempt.
+
+    Example:
+        >>> from mainstay import retry
+        >>> for attempt in retry(on=OSError, wait=0):
+        ...     with attempt:
+        ...         if attempt.number < 2:
+        ...             raise OSError("refused")
+        >>> attempt.number
+        2
     """
 
     __slots__ = (

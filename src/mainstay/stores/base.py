@@ -284,6 +284,11 @@ class Promises:
         proves_death: True if the death of an owner on another machine is known at once, without
             waiting for the end of its lease.
         problems: For people: what breaks or weakens a promise, and what to do about it.
+
+    Example:
+        >>> from mainstay.stores import MemoryStore
+        >>> MemoryStore().probe().fenced
+        True
     """
 
     fenced: bool
@@ -301,6 +306,12 @@ class Store(Protocol):
 
     Attributes:
         url: The name of the store in messages: a URL without a password.
+
+    Example:
+        >>> from mainstay.stores import MemoryStore
+        >>> from mainstay.stores.base import Store
+        >>> isinstance(MemoryStore(), Store)
+        True
     """
 
     url: str

@@ -30,6 +30,12 @@ class Crash:
         result: The result of the function when it ran again.
         error: The exception of the function when it ran again, or None; a `RuntimeError` if the
             process of the second run died.
+
+    Example:
+        >>> from mainstay.testing import Crash
+        >>> crash = Crash(save=2, when="after", result=6, error=None)
+        >>> crash.save, crash.when, crash.result
+        (2, 'after', 6)
     """
 
     save: int

@@ -13,7 +13,17 @@ _NAMESPACE = "mainstay"
 
 
 class RecordedMetrics(Metrics):
-    """The metrics of a `recorded` block: a `Metrics` without a registry, for tests to read."""
+    """The metrics of a `recorded` block: a `Metrics` without a registry, for tests to read.
+
+    Example:
+        >>> from mainstay import retry
+        >>> from mainstay.testing import recorded
+        >>> with recorded() as metrics:
+        ...     retry(on=OSError, name="answer").call(lambda: 42)
+        42
+        >>> metrics.value("calls_total", component="answer")
+        1.0
+    """
 
     def __init__(self) -> None:
         self._recorders = Recorders(SeriesTable(_NAMESPACE, {}))

@@ -18,6 +18,14 @@ class Tally(Protocol):
 
     Attributes:
         winner: Once decided, the copy whose answer is returned.
+
+    Example:
+        >>> from mainstay import vote
+        >>> tally = vote.majority().tally(3)
+        >>> tally.answered(0, "yes"), tally.answered(2, "yes")
+        ('undecided', 'decided')
+        >>> tally.winner
+        0
     """
 
     winner: int
