@@ -74,7 +74,8 @@ class Broken(logging.Handler):
 
 @pytest.fixture
 def broken_handler():
-    logger, handler, level = logging.getLogger("mainstay"), Broken(), logging.root.level
+    logger, handler = logging.getLogger("mainstay"), Broken()
+    level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     yield handler

@@ -69,7 +69,7 @@ class AsyncExchange(Exchange, Protocol):
         ...
 
 
-def answer(  # noqa: C901 - flat, since each further call would cost every request
+def answer(  # noqa: C901, PLR0912 - flat, since each further call would cost every request
     exchange: SyncExchange,
 ) -> Any:
     """Return the answer to a request, after as many attempts as it takes.
@@ -89,6 +89,8 @@ def answer(  # noqa: C901 - flat, since each further call would cost every reque
             run = run or host.retry.resume(started, None)
             run.used_up = exchange.used_up()
             wait = run.after(error, run.verdict(error))
+            if error is exchange.refusal:
+                run.last_own = None  # an answer, which nobody has raised
             if wait is None:
                 if error is not exchange.refusal:
                     raise
@@ -140,6 +142,8 @@ async def aanswer(  # noqa: C901, PLR0912 - as above
             run = run or host.retry.resume(started, None)
             run.used_up = exchange.used_up()
             wait = run.after(error, await run.averdict(error))
+            if error is exchange.refusal:
+                run.last_own = None  # an answer, which nobody has raised
             if wait is None:
                 if error is not exchange.refusal:
                     raise
