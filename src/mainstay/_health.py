@@ -27,8 +27,8 @@ class ComponentHealth:
 
     Example:
         >>> from mainstay import CircuitBreaker, health
-        >>> breaker = CircuitBreaker("lamps", on=OSError)
-        >>> health()["lamps"].state
+        >>> breaker = CircuitBreaker("parcels", on=OSError)
+        >>> health()["parcels"].state
         'ok'
     """
 

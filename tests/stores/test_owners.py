@@ -13,6 +13,7 @@ from mainstay._core import owner
 from mainstay._core.owner import Owner, is_dead, this_process
 from mainstay.stores import SQLiteStore
 from mainstay.stores.base import Acquired, Held, Record, Request, RunId, how_gone, new_grant
+from support.checkpoints import set_wall_clock
 
 RUN = RunId("import", "acme")
 
@@ -183,7 +184,7 @@ def test_a_lease_by_another_clock_ends_by_the_clock_on_the_wall(tmp_path, monkey
     assert record.expires > 100_000  # by a clock that is far ahead
     assert state == "running"
     assert isinstance(store.acquire(RUN, attrs.evolve(request, grant=new_grant())), Held)
-    monkeypatch.setattr("mainstay.stores.sqlite.wall_time", lambda: record.updated + 31)
+    set_wall_clock(monkeypatch, record.updated + 31)
     answer = store.acquire(RUN, attrs.evolve(request, grant=new_grant()))
     assert isinstance(answer, Acquired)
     assert answer.record.exit == "takeover"

@@ -281,7 +281,8 @@ class PoolCall(Call[Recorder]):
 
     def _after(self, handle: MemberHandle, error: Exception) -> Exception | None:
         """Record a failed attempt; return the exception that the call raises, or None to go on."""
-        _tell_budget(self, refused=is_refusal(error))
+        if self.engine.settings.budget is not None:
+            _tell(self.engine.settings.budget, self, refused=is_refusal(error))
         if issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
             self.refused(handle, error, "timeout")  # the caller's time is over, whatever was called
             return error
@@ -449,7 +450,8 @@ class PoolCall(Call[Recorder]):
                 self.note(error, self._used_up)
         else:
             error = no_member(self.engine, now, elapsed)
-            _tell_budget(self, refused=True)
+            if self.engine.settings.budget is not None:
+                _tell(self.engine.settings.budget, self, refused=True)
         outcome = "timeout" if reason == "timeout" else "error" if made else "rejected"
         if made:
             self._forget()
@@ -500,9 +502,7 @@ def no_member(
     )
 
 
-def _tell_budget(call: PoolCall, *, refused: bool) -> None:
-    """Have the budget take back the call while all of its attempts were refused."""
-    budget = call.engine.settings.budget
-    if budget is not None:
-        call.observed = call.observed or ObservedCall(budget)
-        call.observed.attempted(refused=refused)
+def _tell(budget: RetryBudget, call: PoolCall, *, refused: bool) -> None:
+    """Have *budget* take back the call while all of its attempts were refused."""
+    call.observed = call.observed or ObservedCall(budget)
+    call.observed.attempted(refused=refused)
