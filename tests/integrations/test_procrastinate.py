@@ -143,7 +143,8 @@ def test_a_worker_that_another_one_took_for_dead_ends_and_its_job_is_done(worker
     first.send_signal(signal.SIGCONT)
     assert first.wait(60) == 1, workers.said()
     fetch_now(server)
-    assert workers.until_done().attempt == (1 if task == "make_report" else 2)
+    # The async job is interrupted where its worker ends, unless it has come to its own end by then.
+    assert workers.until_done().attempt in ({1} if task == "make_report" else {1, 2})
     workers.wait_until(lambda: states(server) == ["succeeded"])
     assert workers.said().count(RESULT) == 1
 
