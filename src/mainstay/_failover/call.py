@@ -282,7 +282,7 @@ class PoolCall(Call[Recorder]):
     def _after(self, handle: MemberHandle, error: Exception) -> Exception | None:
         """Record a failed attempt; return the exception that the call raises, or None to go on."""
         if self.engine.settings.budget is not None:
-            _tell(self.engine.settings.budget, self, refused=is_refusal(error))
+            _observe_attempt(self.engine.settings.budget, self, refused=is_refusal(error))
         if issubclass(type(error), DeadlineExpiredError) and self.context.left() <= 0:
             self.refused(handle, error, "timeout")  # the caller's time is over, whatever was called
             return error
@@ -451,7 +451,7 @@ class PoolCall(Call[Recorder]):
         else:
             error = no_member(self.engine, now, elapsed)
             if self.engine.settings.budget is not None:
-                _tell(self.engine.settings.budget, self, refused=True)
+                _observe_attempt(self.engine.settings.budget, self, refused=True)
         outcome = "timeout" if reason == "timeout" else "error" if made else "rejected"
         if made:
             self._forget()
@@ -502,7 +502,7 @@ def no_member(
     )
 
 
-def _tell(budget: RetryBudget, call: PoolCall, *, refused: bool) -> None:
+def _observe_attempt(budget: RetryBudget, call: PoolCall, *, refused: bool) -> None:
     """Have *budget* take back the call while all of its attempts were refused."""
     call.observed = call.observed or ObservedCall(budget)
     call.observed.attempted(refused=refused)
