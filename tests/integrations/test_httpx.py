@@ -14,7 +14,7 @@ from integrations.scripted import Scripted
 from prometheus_client import CollectorRegistry
 
 from mainstay import Detect, Metrics, TimedOutError, deadline, on_event, remaining, retry, transient
-from mainstay.errors import BulkheadFullError, DeadlineExpiredError
+from mainstay.errors import BulkheadFullError, CircuitOpenError, DeadlineExpiredError
 from mainstay.events import RetryScheduled
 from mainstay.testing import FakeClock, no_waits, recorded
 
@@ -673,3 +673,12 @@ def test_what_cleans_up_after_a_deadline_is_not_interrupted(httpx, library, metr
     assert ends == ["cleaned up"]
     assert metrics.value("in_flight", component="shop.example") == 0.0
     assert calls(metrics, "success" if in_body else "timeout") == 1.0
+
+
+def test_a_request_whose_earlier_answers_nobody_raised_ends_with_the_refusal(open_client, httpx):
+    """Known fault: the stand-in for a 503 was raised, an exception that belongs to nobody."""
+    policy = retry(on=transient, attempts=2, wait=0)
+    breaker = Detect(consecutive=1)
+    client = open_client(scripted(httpx, 503), retry=policy, breaker=breaker, name="gone")
+    with no_waits(), pytest.raises(CircuitOpenError):
+        client.send()
