@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from mainstay._checkpoint import commands as checkpoint_commands
-from mainstay._core.failures import printable
-from mainstay._core.masking import masked
 from mainstay._core.version import VERSION
+from mainstay._core.words import masked, printable
 from mainstay._top import commands as top_commands
 from mainstay.errors import MainstayError
 from mainstay.ops import _commands as ops_commands

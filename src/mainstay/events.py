@@ -21,7 +21,7 @@ from typing import ClassVar, Literal, TypeAlias
 import attrs
 
 from mainstay._core.events import Cause, Event
-from mainstay._core.failures import class_name, counted
+from mainstay._core.words import class_name, counted
 
 __all__ = [
     "BreakerChanged",

@@ -16,7 +16,7 @@ from mainstay import (
     timeout,
 )
 from mainstay._core.events import logger_of
-from mainstay._core.failures import printable
+from mainstay._core.words import printable
 from mainstay.testing import FakeClock
 
 

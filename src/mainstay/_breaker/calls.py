@@ -15,15 +15,8 @@ from mainstay._breaker.engine import POLICY, BreakerEngine
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import CallContext, block_context, current_context, process_contexts
-from mainstay._core.failures import (
-    FAILING,
-    Judge,
-    Verdict,
-    is_a,
-    is_refusal,
-    is_refused,
-    verdict_of,
-)
+from mainstay._core.exceptions import is_a, is_refusal
+from mainstay._core.failures import FAILING, Judge, Verdict, is_refused, verdict_of
 from mainstay._core.functions import (
     Kind,
     is_awaitable,

@@ -35,10 +35,11 @@ from mainstay._checkpoint.watcher import unwatch, watch
 from mainstay._core.call import Call, recorder_in
 from mainstay._core.context import current_context
 from mainstay._core.events import logger_of, publish
-from mainstay._core.failures import in_words, is_a
+from mainstay._core.exceptions import is_a
 from mainstay._core.functions import is_awaitable, refused_awaitable, require_asyncio
 from mainstay._core.owner import this_process
 from mainstay._core.threads import run_in_thread
+from mainstay._core.words import in_words
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
     CheckpointError,

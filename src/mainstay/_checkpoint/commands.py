@@ -21,7 +21,7 @@ from mainstay._checkpoint.shape import (
 )
 from mainstay._checkpoint.steps import name_in
 from mainstay._core.clock import wall_time
-from mainstay._core.failures import counted, printable
+from mainstay._core.words import counted, printable
 from mainstay.errors import CheckpointError, CorruptCheckpointError
 from mainstay.stores import store_of
 from mainstay.stores.base import Contents, Record, Result, RunId, Status, Store

@@ -14,8 +14,9 @@ from mainstay._checkpoint.schedule import Schedule
 from mainstay._checkpoint.sending import MARGIN, Sender
 from mainstay._core.clock import Clock
 from mainstay._core.events import publish
-from mainstay._core.failures import in_words, is_a
+from mainstay._core.exceptions import is_a
 from mainstay._core.functions import task_or_thread
+from mainstay._core.words import in_words
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
     CheckpointError,

@@ -13,7 +13,8 @@ from mainstay._checkpoint.codec import Codec, to_bytes
 from mainstay._checkpoint.document import opened_value, restored, seal
 from mainstay._checkpoint.shape import check_arguments
 from mainstay._core.arguments import to_count
-from mainstay._core.failures import counted, is_a
+from mainstay._core.exceptions import is_a
+from mainstay._core.words import counted
 from mainstay.errors import PoisonedRunError, RunBusyError, RunCompleteError
 from mainstay.stores import store_of
 from mainstay.stores.base import Record, RunId, Status, Store

@@ -23,7 +23,7 @@ from mainstay._checkpoint.steps import Step
 from mainstay._checkpoint.value_digest import digest
 from mainstay._checkpoint.work import Work
 from mainstay._core.events import is_first, logger_of
-from mainstay._core.failures import class_name, counted
+from mainstay._core.words import class_name, counted
 from mainstay._metrics.checkpoint import CheckpointRecorder
 from mainstay.errors import (
     CheckpointError,

@@ -37,9 +37,9 @@ from mainstay._core.clock import Clock, monotonic
 from mainstay._core.context import helper_context
 from mainstay._core.events import is_first, logger_of
 from mainstay._core.exits import end_with_subinterpreter
-from mainstay._core.failures import class_name, in_words
 from mainstay._core.forks import around_forks
 from mainstay._core.threads import values_now
+from mainstay._core.words import class_name, in_words
 from mainstay.stores.base import RENEWALS_PER_LEASE, RunLease, Store
 
 _TOGETHER = 1 / 4

@@ -16,7 +16,7 @@ import attrs
 
 from mainstay._checkpoint.spread import Item, Spread
 from mainstay._checkpoint.window import Window
-from mainstay._core.failures import leave_note
+from mainstay._core.notes import leave_note
 from mainstay._core.threads import retrieve_exception
 from mainstay._metrics.checkpoint import CheckpointRecorder
 

@@ -26,7 +26,9 @@ import attrs
 
 from mainstay._core.context import CallContext
 from mainstay._core.events import Event, is_first, is_observed, logger_of, publish
-from mainstay._core.failures import Judge, class_name, described, leave_note
+from mainstay._core.failures import Judge
+from mainstay._core.notes import leave_note
+from mainstay._core.words import class_name, described
 from mainstay.errors import DeadlineExpiredError
 
 

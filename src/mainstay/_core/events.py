@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import attrs
 
-from mainstay._core.failures import printable
 from mainstay._core.functions import Kind, kind_of, name_of
 from mainstay._core.threads import values_now
+from mainstay._core.words import printable
 
 
 @attrs.frozen

@@ -1,20 +1,16 @@
-"""`on=`: which exceptions are failures, for all policies; and the notes that policies leave.
+"""`on=` and `on_result=`: which exceptions and results are failures, for all policies.
 
 `on` is a subclass of `Exception`, a tuple of such classes, or a predicate. An exception group of
 mainstay matches if all its leaves match: classes are compared with the group as well, predicates
 only see leaves. `NoMemberError` is the one exception: it is judged as a whole, and not by its
 entries, which say why each member could not be called.
-
-Exceptions are compared by their type, as `except` does. `isinstance` would also read `__class__`,
-which a property of the user's class may answer falsely, or raise.
 """
 
-import contextlib
 import enum
 import inspect
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
+from typing import Any, TypeAlias, TypeGuard
 
 import attrs
 
@@ -27,12 +23,9 @@ from mainstay._core.functions import (
     kind_of,
     name_of,
 )
+from mainstay._core.words import described
 from mainstay.errors import MainstayError, RejectedError
 
-if TYPE_CHECKING:
-    from typing_extensions import TypeIs
-
-_Error = TypeVar("_Error", bound=BaseException)
 Classes: TypeAlias = type[Exception] | tuple[type[Exception], ...]
 Judge: TypeAlias = Callable[[Exception], Any]
 """From a failed attempt's exception to the verdict of `on`: True, False, or more."""
@@ -282,163 +275,3 @@ def _verdict_of_all(verdicts: list[Any]) -> Any:
     if any(verdict is False for verdict in verdicts):
         return False
     return next((verdict for verdict in verdicts if verdict is not True), True)
-
-
-# Notes on exceptions (PEP 678).
-
-_LONGEST = 1_000
-_LONGEST_IN_NOTES = 200
-KEPT = 7  # the first attempt, the last five, and the one whose exception is raised
-
-
-class AttemptLog(list[tuple[int, str, BaseException, float]]):
-    """The failed attempts of one call, for the note that lists them.
-
-    It keeps their exceptions, whose tracebacks lead to the call: `clear` it when the call ends.
-    """
-
-    __slots__ = ()
-
-    def add(self, where: str, error: BaseException, seconds: float) -> None:
-        """Record that an attempt failed.
-
-        Args:
-            where: Text to put after the number of the attempt, such as ", at member b".
-            error: The exception of the attempt.
-            seconds: The time that the attempt took.
-        """
-        made = self[-1][0] if self else 0
-        self.append((made + 1, where, error, seconds))
-        if made >= KEPT:
-            del self[1]
-
-    def note(self, summary: str, name: str = "attempt {}", *, whole: bool = False) -> str:
-        """Return the note for the call's exception: *summary*, and the attempts before it.
-
-        Args:
-            summary: The beginning of the note.
-            name: The word for an attempt.
-            whole: True to list the last attempt too, if the call raises another exception.
-        """
-        lines = [
-            f"{name.format(number)}{where}: {_in_one_line(error)} ({seconds:.3f} s)"
-            for number, where, error, seconds in (self[:] if whole else self[:-1])
-        ]
-        if not lines:
-            return summary
-        left_out = self[-1][0] - len(self)
-        if left_out:
-            lines.insert(1, f"... and {counted(left_out, 'more attempt')}")
-        heading = "the attempts:" if whole else "the attempts before:"
-        return "\n  ".join([f"{summary}; {heading}", *lines])
-
-
-def _in_one_line(error: BaseException) -> str:
-    """Return `in_words` for the line of an attempt, since messages may have several lines."""
-    return " ".join(in_words(error, _LONGEST_IN_NOTES).split())
-
-
-def leave_note(
-    error: BaseException, owner: str, text: str, kind: Callable[[str], str] = str
-) -> None:
-    """Leave the note "*owner*: *text*" on *error*, in place of an earlier one of that owner.
-
-    *kind* makes the note of its text, if the note has to be recognized later.
-
-    An exception that refuses notes is left as it is: a note is never worth an error.
-    """
-    with contextlib.suppress(Exception):
-        start = f"{owner}: "
-        notes = getattr(error, "__notes__", [])
-        error.__notes__ = [n for n in notes if not str(n).startswith(start)]
-        error.add_note(kind(start + text))
-
-
-CAUSE: Any = BaseException.__dict__["__cause__"]
-CONTEXT: Any = BaseException.__dict__["__context__"]
-_EXCEPTIONS: Any = BaseExceptionGroup.__dict__["exceptions"]
-"""What Python itself keeps of an exception: to read and set it so never asks a class of the user's,
-which may refuse, as a frozen dataclass does."""
-
-
-def is_a(error: BaseException | None, kind: type[_Error]) -> "TypeIs[_Error]":
-    """True if *error* is of *kind*; unlike `isinstance`, never asks the error for its class."""
-    return issubclass(type(error), kind)
-
-
-def leaves_of(error: BaseException) -> list[BaseException]:
-    """Return what a group holds, down to what is no group; a `NoMemberError` is none of them."""
-    if not is_a(error, BaseExceptionGroup) or is_a(error, RejectedError):
-        return [error]
-    return [leaf for each in _EXCEPTIONS.__get__(error) for leaf in leaves_of(each)]
-
-
-def is_refusal(error: BaseException) -> bool:
-    """True if *error* says that nothing was called: also a group of such, as a `TaskGroup` raises.
-
-    A breaker or a member around the call learns nothing from it.
-    """
-    kind = type(error)
-    return issubclass(kind, RejectedError) or (
-        issubclass(kind, BaseExceptionGroup)
-        and all(issubclass(type(leaf), RejectedError) for leaf in leaves_of(error))
-    )
-
-
-def described(value: object) -> str:
-    """Return the `repr` of something of the user's, or its class's name where that raises."""
-    try:
-        return repr(value)
-    except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
-        return f"a {class_name(value)}"
-
-
-_own_name = type.__dict__["__name__"].__get__
-"""Reads a class's own name, which its metaclass can neither hide nor make fail."""
-
-
-def class_name(value: object) -> str:
-    """Return the name of the class of something of the user's, at most 200 characters of it."""
-    name: str = _own_name(type(value))
-    return name[:_LONGEST_IN_NOTES]
-
-
-def in_words(error: BaseException, longest: int = _LONGEST) -> str:
-    """Return the class and message of an exception, or its class's name where the message raises.
-
-    Returns:
-        At most *longest* characters of the message, all of which can be written anywhere.
-    """
-    text = class_name(error)
-    with contextlib.suppress(Exception):  # a user's __str__ may raise anything
-        said = str(error)
-        text = f"{text}: {said[:longest]}" if said else text
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def printable(text: str, *, in_json: bool = False) -> str:
-    """Escape what would begin a line, tell a terminal something, or show text in another order.
-
-    Every line of the commands and of the log goes through here.
-
-    Args:
-        text: A text from users, exceptions or the content of a store.
-        in_json: True if *text* is JSON: then the escapes of JSON are used, and lines are kept.
-    """
-    if text.isprintable():
-        return text
-    if in_json:
-        return "".join(
-            each if each.isprintable() or each == "\n" else _escaped_in_json(each) for each in text
-        )
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-
-
-def _escaped_in_json(each: str) -> str:
-    units = each.encode("utf-16-be", "surrogatepass").hex()
-    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Return a number of things in words: "1 attempt", "3 attempts", "2 copies"."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"

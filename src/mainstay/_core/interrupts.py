@@ -25,7 +25,7 @@ from mainstay._core.context import (
     set_block_context,
     system_clock,
 )
-from mainstay._core.failures import is_a
+from mainstay._core.exceptions import is_a
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

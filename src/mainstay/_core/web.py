@@ -22,8 +22,8 @@ import attrs
 
 from mainstay._core.arguments import LONGEST, kind_in_words
 from mainstay._core.clock import monotonic
-from mainstay._core.failures import printable
 from mainstay._core.version import VERSION
+from mainstay._core.words import printable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

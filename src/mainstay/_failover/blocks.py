@@ -8,9 +8,9 @@ attempt.
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
-from mainstay._core.failures import class_name
 from mainstay._core.interrupts import TaskTimeout
 from mainstay._core.watching import around, watchers
+from mainstay._core.words import class_name
 from mainstay._failover.call import BoundPool, PoolCall
 from mainstay._failover.engine import PoolEngine
 from mainstay._failover.loops import aacquire, acquire, require_loop

@@ -14,19 +14,14 @@ import attrs
 from mainstay._core.budget import ObservedCall, RetryBudget, observe, spend
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.context import block_context, current_context, process_contexts
-from mainstay._core.failures import (
-    FAILING,
-    AttemptLog,
-    Verdict,
-    counted,
-    is_a,
-    is_refusal,
-    is_refused,
-)
+from mainstay._core.exceptions import is_a, is_refusal
+from mainstay._core.failures import FAILING, Verdict, is_refused
 from mainstay._core.layers import Layer
+from mainstay._core.notes import AttemptLog
 from mainstay._core.one_shot import NO_FILES, Positions, positions_of, used_up
 from mainstay._core.threads import Pause, values_now
 from mainstay._core.watching import WatchedAttempt
+from mainstay._core.words import counted
 from mainstay._failover.engine import PoolEngine
 from mainstay._failover.members import MemberHandle, Slot
 from mainstay._failover.settings import POLICY, Raises

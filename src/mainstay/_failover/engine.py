@@ -17,10 +17,11 @@ from mainstay._core.clock import Clock
 from mainstay._core.context import current_context, helper_context
 from mainstay._core.detector import Detector, HealthChange, Phase
 from mainstay._core.events import Cause
-from mainstay._core.failures import is_a, leave_note
+from mainstay._core.exceptions import is_a
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.functions import task_or_thread
 from mainstay._core.health import HealthReport, report_health
+from mainstay._core.notes import leave_note
 from mainstay._core.silence import ANSWERS, longest_silence
 from mainstay._core.threads import Pause, Signal, values_now
 from mainstay._failover import planner

@@ -23,7 +23,7 @@ from mainstay._core.events import (
     notify,
     publish,
 )
-from mainstay._core.failures import is_a
+from mainstay._core.exceptions import is_a
 from mainstay._core.health import HealthReport, HealthState
 from mainstay._core.threads import values_now
 from mainstay._failover.hooks import UnhealthyError, UnknownHealthError

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
-from mainstay._core.failures import is_a
+from mainstay._core.exceptions import is_a
 from mainstay._core.functions import running_loop, task_or_thread
 from mainstay._failover.hooks import (
     HookThreads,

@@ -9,12 +9,12 @@ import attrs
 from mainstay._core.arguments import Duration, check_choice, kind_in_words, to_count, to_limit
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.detector import Detect
+from mainstay._core.exceptions import is_refusal
 from mainstay._core.failures import (
     Classes,
     Judge,
     Verdict,
     checked_on_result,
-    is_refusal,
     verdict_judge_of,
     verdict_of,
 )

@@ -16,7 +16,8 @@ import attrs
 from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import finish, monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
-from mainstay._core.failures import Judge, described, is_a, is_delay
+from mainstay._core.exceptions import is_a
+from mainstay._core.failures import Judge, is_delay
 from mainstay._core.functions import (
     Kind,
     close_coroutine,
@@ -29,6 +30,7 @@ from mainstay._core.functions import (
     wraps,
 )
 from mainstay._core.layers import Layer, with_layers
+from mainstay._core.words import described
 from mainstay._limits.bulkhead_engine import POLICY, BulkheadEngine
 from mainstay._limits.holders import (
     HeldPlace,

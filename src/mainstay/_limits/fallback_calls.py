@@ -23,15 +23,8 @@ from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
 from mainstay._core.events import is_first, is_observed, logger_of, publish
-from mainstay._core.failures import (
-    CAUSE,
-    Judge,
-    class_name,
-    described,
-    in_words,
-    is_a,
-    is_delay,
-)
+from mainstay._core.exceptions import CAUSE, is_a
+from mainstay._core.failures import Judge, is_delay
 from mainstay._core.functions import (
     close_coroutine,
     is_awaitable,
@@ -41,6 +34,7 @@ from mainstay._core.functions import (
     wraps,
 )
 from mainstay._core.layers import Layer, classes_of
+from mainstay._core.words import class_name, described, in_words
 from mainstay._limits.last_good import LastGood, key_of, key_of_call
 from mainstay._metrics.collector import recorders_of
 from mainstay._metrics.fallbacks import FallbackRecorder

@@ -13,7 +13,7 @@ import attrs
 from mainstay._core.call import Call, recorder_in
 from mainstay._core.clock import monotonic
 from mainstay._core.context import block_context, current_context, process_contexts
-from mainstay._core.failures import is_a
+from mainstay._core.exceptions import is_a
 from mainstay._core.functions import (
     Kind,
     is_awaitable,

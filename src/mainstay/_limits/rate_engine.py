@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import attrs
 
 from mainstay._core.events import is_first, logger_of
-from mainstay._core.failures import class_name, in_words
 from mainstay._core.sharing import reset_with_all
+from mainstay._core.words import class_name, in_words
 from mainstay._limits.gcra import Gcra
 from mainstay._limits.turns import Turns
 from mainstay._metrics.collector import Metrics, recorders_of

@@ -30,7 +30,7 @@ from mainstay._core.context import (
 )
 from mainstay._core.deadline import begin_interrupting, deadline, end_interrupting
 from mainstay._core.events import is_first, logger_of
-from mainstay._core.failures import is_a
+from mainstay._core.exceptions import is_a
 from mainstay._core.functions import is_awaitable, refused_awaitable, require_asyncio, wraps
 from mainstay._core.layers import Layer
 from mainstay._core.workers import Worker, WorkerPool

@@ -8,8 +8,8 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mainstay._core.failures import class_name
 from mainstay._core.functions import name_of
+from mainstay._core.words import class_name
 from mainstay._metrics.layouts import (
     CALL_LAYOUT,
     FAILURE_LAYOUTS,

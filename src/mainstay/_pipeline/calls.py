@@ -23,7 +23,7 @@ from mainstay._core.context import (
     end,
     process_contexts,
 )
-from mainstay._core.failures import CONTEXT, is_a, is_refusal
+from mainstay._core.exceptions import CONTEXT, is_a, is_refusal
 from mainstay._core.functions import (
     Kind,
     is_awaitable,

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from itertools import repeat
 from typing import Any, TypeAlias
 
-from mainstay._core.failures import is_a
+from mainstay._core.exceptions import is_a
 from mainstay._limits.places import Permits, Places
 
 Nested: TypeAlias = Callable[..., Any]

@@ -46,7 +46,7 @@ from mainstay._core.context import (
     process_contexts,
     set_block_context,
 )
-from mainstay._core.failures import CONTEXT, is_a
+from mainstay._core.exceptions import CONTEXT, is_a
 from mainstay._core.functions import require_asyncio, wraps
 from mainstay._core.one_shot import has_one_shot
 from mainstay._core.threads import values_now

@@ -23,18 +23,12 @@ from mainstay._core.call import PREDICATE_ERROR, Call
 from mainstay._core.clock import SYSTEM
 from mainstay._core.context import CallContext
 from mainstay._core.events import is_observed, logger_of, publish
-from mainstay._core.failures import (
-    CONTEXT,
-    AttemptLog,
-    counted,
-    described,
-    is_a,
-    is_delay,
-    is_refusal,
-    is_refused,
-)
+from mainstay._core.exceptions import CONTEXT, is_a, is_refusal
+from mainstay._core.failures import is_delay, is_refused
 from mainstay._core.functions import close_coroutine, is_awaitable, refused_awaitable
+from mainstay._core.notes import AttemptLog
 from mainstay._core.watching import WatchedAttempt
+from mainstay._core.words import counted, described
 from mainstay._metrics.recorder import Recorder
 from mainstay._redundant.decision import HedgeReason, Round, forbids_hedge, last_failed
 from mainstay._redundant.settings import POLICY, BoundRedundant

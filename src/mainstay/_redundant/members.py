@@ -32,9 +32,11 @@ import attrs
 from mainstay._core.call import hook_failed, predicate_failed, recorder_in
 from mainstay._core.clock import Clock
 from mainstay._core.context import CallContext, current_context
-from mainstay._core.failures import FAILING, Verdict, described, is_refusal
+from mainstay._core.exceptions import is_refusal
+from mainstay._core.failures import FAILING, Verdict
 from mainstay._core.interrupts import limited
 from mainstay._core.threads import Pause
+from mainstay._core.words import described
 from mainstay._failover.call import no_member
 from mainstay._failover.engine import PoolEngine
 from mainstay._failover.loops import require_loop

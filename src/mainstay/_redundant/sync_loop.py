@@ -27,7 +27,7 @@ from mainstay._core.context import (
     current_context,
     process_contexts,
 )
-from mainstay._core.failures import is_a
+from mainstay._core.exceptions import is_a
 from mainstay._core.functions import is_awaitable, refused_awaitable, wraps
 from mainstay._core.watching import watched, watchers
 from mainstay._core.workers import Worker

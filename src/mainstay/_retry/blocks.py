@@ -7,7 +7,7 @@ decides what follows, so that `return` and `break` in it count as a success.
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from mainstay._core.failures import is_a
+from mainstay._core.exceptions import is_a
 from mainstay._core.watching import around, watchers
 from mainstay._retry.call import RetryCall, watched_attempt
 

@@ -21,22 +21,14 @@ from mainstay._core.call import PREDICATE_ERROR, Call, recorder_in
 from mainstay._core.clock import SYSTEM, monotonic
 from mainstay._core.context import current_context
 from mainstay._core.events import is_first, is_observed, logger_of, publish
-from mainstay._core.failures import (
-    CONTEXT,
-    KEPT,
-    AttemptLog,
-    Predicate,
-    counted,
-    described,
-    failing_of,
-    is_a,
-    is_refusal,
-    leave_note,
-)
+from mainstay._core.exceptions import CONTEXT, is_a, is_refusal
+from mainstay._core.failures import Predicate, failing_of
 from mainstay._core.functions import close_coroutine
 from mainstay._core.layers import Layer
+from mainstay._core.notes import KEPT, AttemptLog, leave_note
 from mainstay._core.one_shot import NO_FILES, Positions, has_one_shot, positions_of, used_up
 from mainstay._core.watching import WatchedAttempt
+from mainstay._core.words import counted, described
 from mainstay._metrics.recorder import Recorder
 from mainstay._retry import decision
 from mainstay._retry.nested import RetryNote, inner_retry

@@ -20,7 +20,7 @@ from datetime import timedelta
 from threading import TIMEOUT_MAX as _LONGEST_SLEEP
 
 from mainstay._core.arguments import as_float
-from mainstay._core.failures import described
+from mainstay._core.words import described
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 5.0

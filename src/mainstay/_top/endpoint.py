@@ -8,7 +8,7 @@ import time
 import zlib
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from mainstay._core.failures import printable
+from mainstay._core.words import printable
 
 TIMEOUT = 5.0
 """After how many seconds an answer comes too late."""

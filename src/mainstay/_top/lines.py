@@ -6,7 +6,7 @@ import attrs
 from rich.cells import cell_len
 from rich.text import Text
 
-from mainstay._core.failures import printable
+from mainstay._core.words import printable
 from mainstay._top import words
 from mainstay._top.bars import bar, heights
 from mainstay._top.paint import GAP, Paint

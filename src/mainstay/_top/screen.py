@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from mainstay._core.failures import printable
+from mainstay._core.words import printable
 from mainstay._top import words
 from mainstay._top.choice import Choice
 from mainstay._top.layout import Size, fitted

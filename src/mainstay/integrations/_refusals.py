@@ -5,7 +5,7 @@ answered, the group is answered as one of them: a refusal before a time that is 
 refusals the one after which to wait longest. A `NoMemberError` is an exception of its own.
 """
 
-from mainstay._core.failures import leaves_of
+from mainstay._core.exceptions import leaves_of
 from mainstay.errors import DeadlineExpiredError, RejectedError
 
 ANSWERED = (RejectedError, DeadlineExpiredError)

@@ -32,9 +32,9 @@ except ModuleNotFoundError as _error:
 
 from mainstay._core.clock import wall_time
 from mainstay._core.events import is_first, logger_of
-from mainstay._core.failures import class_name
 from mainstay._core.version import VERSION
 from mainstay._core.watching import WatchedAttempt, watch_attempts
+from mainstay._core.words import class_name
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay._metrics.readings import Labels, Reading, Totals, readings
 from mainstay._metrics.schema import Family

@@ -12,8 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from mainstay._core.masking import masked
 from mainstay._core.threads import get_or_create
+from mainstay._core.words import masked
 from mainstay.stores.base import Promises, Store
 from mainstay.stores.memory import MemoryStore
 from mainstay.stores.sqlite import UNUSABLE, SQLiteStore

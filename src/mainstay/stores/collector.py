@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from mainstay._core.events import logger_of
-from mainstay._core.failures import in_words
+from mainstay._core.words import in_words
 from mainstay._metrics.exporting import ScrapeCollector, Values
 from mainstay._metrics.schema import CHECKPOINT_RUNS, MOST_COMPONENTS, OTHER, Family
 from mainstay.stores import store_of
