@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstay import deadline, timeout
+from mainstay import deadline, hedge, redundant, timeout
 from mainstay._core.alarms import Alarms, alarms_of
 from mainstay._core.clock import monotonic
 from support.loops import loop_factories, runner_on
@@ -253,18 +253,20 @@ def test_they_keep_no_loop_that_is_over():
     assert loop() is None
 
 
-@pytest.mark.parametrize("limit", [deadline, timeout], ids=["deadline", "timeout"])
+@pytest.mark.parametrize("limit", ["deadline", "timeout", "hedge"])
 def test_the_timer_keeps_nothing_of_the_call_that_set_it(run, limit):
     """The first request under a load lived as long as the load, with its context variables."""
 
     async def handle():
         request = Request()
         HANDLED.set(request)
-        if limit is deadline:
+        if limit == "deadline":
             async with deadline(3600.0):
                 await asyncio.sleep(0)
-        else:
+        elif limit == "timeout":
             await timeout(3600.0).call(asyncio.sleep, 0)
+        else:
+            await redundant(start=hedge.after(3600.0))(asyncio.sleep)(0)
         return weakref.ref(request)
 
     async def main():

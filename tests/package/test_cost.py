@@ -34,7 +34,7 @@ BUILTIN_CALLS = 5  # two for what surrounds the call and where it runs, the cloc
 CALLS = 1_000
 POOL_BUILTIN_CALLS = 8  # those, a pick, the lease twice and the use of the member twice
 REJECTION_CALLS = 48  # without the line in the log
-HEDGED_CALLS = 8  # the wrapper, the function, the call, its timer two, and what it records three
+HEDGED_CALLS = 9  # the wrapper, the function, the call, its alarm three, what it records three
 HEDGED_THREAD_CALLS = 21
 CURRENT_TASK = sys.version_info < (3, 12)  # a Python function there
 

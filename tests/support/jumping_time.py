@@ -10,9 +10,10 @@ import selectors
 
 import pytest
 
+from mainstay._core import alarms
 from mainstay._core import deadline as core_deadline
 from mainstay._core.clock import SystemClock
-from mainstay._redundant import async_loop, latency
+from mainstay._redundant import async_loop
 
 
 class _Selector(selectors.DefaultSelector):
@@ -44,7 +45,7 @@ def jumping_time():
     loop = JumpingLoop()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SystemClock, "now", staticmethod(loop.time))
-        for module in (async_loop, core_deadline, latency):
+        for module in (alarms, async_loop, core_deadline):
             patch.setattr(module, "monotonic", loop.time)
         yield loop
     loop.close()

@@ -1,7 +1,7 @@
-"""`Alarms`: one timer of an event loop for all deadlines in it, nearly all of which end early.
+"""`Alarms`: one timer of an event loop for all that waits in it, nearly all of which ends early.
 
-A timer for each deadline would be most of its cost. So each event loop has a single timer, set for
-the earliest alarm, and alarms are kept in two places:
+A timer for each would be most of the cost of a deadline or a hedged call. So each event loop has a
+single timer, set for the earliest alarm, and alarms are kept in two places:
 
 1. A *young* alarm was added since the timer last went off. Young alarms are in a dict, in no order:
    to add one, and to end it before its time, as nearly all calls do, is one dict operation each.
@@ -9,7 +9,8 @@ the earliest alarm, and alarms are kept in two places:
    by time. An old alarm that ends stays in the heap until its time comes, or until more than half
    of the heap has ended and the heap is built again.
 
-Used by `interrupts`, for ``async with deadline``, `timeout` and `attempt_timeout`.
+Used by `interrupts`, for ``async with deadline``, `timeout` and `attempt_timeout`, and by redundant
+calls, to learn that their primary is slow.
 """
 
 import heapq

@@ -36,6 +36,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from mainstay._core.alarms import Alarms, alarms_of
 from mainstay._core.clock import Timer, monotonic
 from mainstay._core.context import (
     DEFAULT_CONTEXT,
@@ -112,7 +113,7 @@ def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
     """Wrap what takes the first answer and starts its primary alone."""
     primary = bound.fns[0]
     latency = bound.latency
-    answered, timers = latency.answered, latency.timers
+    answered = latency.answered
     success, primary_won = bound.recorder.success, bound.copies.primary_won
     in_any_context = _wrap_inline(bound, fn)
 
@@ -141,19 +142,20 @@ def _wrap_hedged(bound: BoundRedundant, fn: Callable[..., Any]) -> Callable[...,
         hedged = FastHedgedCall(
             bound, here, context, task, cancelling, event_loop, started, slow_at, args, kwargs
         )
-        timer = timers.here(event_loop)
-        timer.add(hedged, due)
+        alarms = alarms_of(event_loop)
+        alarms.add(due, hedged)
         try:
             value = await primary(*args, **kwargs)
         except BaseException as error:
             loop = hedged.in_full()
-            if timer.waiting.pop(hedged, None) is not None and is_a(error, Exception):
+            if hedged.stop_waiting(alarms) and is_a(error, Exception):
                 loop.slow_at(slow_at)
             if loop.primary_raised(error):
                 raise
         else:
             if hedged.loop is None:  # no other copy has started, so that this answer is the first
-                del timer.waiting[hedged]
+                hedged.waits = False
+                alarms.remove(hedged)
                 now = monotonic()
                 answered(now - started, now)
                 success(now - started)
@@ -172,6 +174,7 @@ class FastHedgedCall:
 
     Attributes:
         loop: What makes the rest of the call, if there is a need.
+        waits: True until the primary has ended, or has become slow.
     """
 
     _bound: BoundRedundant
@@ -185,6 +188,7 @@ class FastHedgedCall:
     _args: Args
     _kwargs: Kwargs
     loop: "AsyncLoop | None" = attrs.field(default=None, init=False)
+    waits: bool = attrs.field(default=True, init=False)
 
     def in_full(self) -> "AsyncLoop":
         """Return the call with everything that belongs to one."""
@@ -197,12 +201,24 @@ class FastHedgedCall:
             self.loop.limit()
         return self.loop
 
-    def slow(self) -> None:
+    def stop_waiting(self, alarms: Alarms) -> bool:
+        """Record that the primary has ended; return True if it had not become slow before."""
+        waited, self.waits = self.waits, False
+        if waited:
+            alarms.remove(self)
+        return waited
+
+    def is_over(self) -> bool:
+        """Return True if nothing is to happen any more because the primary takes long."""
+        return not self.waits
+
+    def fire(self) -> None:
         """Start one more copy, because the primary takes long, or end with the deadline.
 
-        The shared timer does not run in the context of a call, so the copy is started in the
+        The timer that all calls share runs in nobody's context, so the copy is started in the
         context in which its call began.
         """
+        self.waits = False
         self._context.run(self._slow)
 
     def _slow(self) -> None:
@@ -313,7 +329,7 @@ class AsyncLoop:
             self._limit = call.context.clock.call_later(seconds, self._expire)
 
     def slow_at(self, due: float) -> None:
-        """Start one more copy at *due*, in place of a `SharedTimer`."""
+        """Start one more copy at *due*, by a timer of its own."""
         seconds = max(0.0, due - self.call.now())
         self._timer = self.call.context.clock.call_later(seconds, self.slow)
 

@@ -4,23 +4,13 @@ A call that was answered only puts its duration into a queue. The call that find
 in the queue, or the oldest of them `LATEST` seconds old, adds them to the sketch and the budget,
 and so does every reader. The only lock is held for these additions, never while the user's code
 runs.
-
-Slow async calls are woken by a timer that they share: nearly all calls are answered in time, and a
-timer for each would be most of the cost of a call.
 """
 
-import math
 import threading
-import weakref
-from asyncio import AbstractEventLoop
 from collections import deque
-from collections.abc import Callable
-from contextvars import Context
-from typing import Protocol
 from weakref import WeakSet
 
 from mainstay._core.budget import RetryBudget, observe
-from mainstay._core.clock import monotonic
 from mainstay._core.forks import reset_after_fork, unlocked_copy
 from mainstay._core.sharing import reset_with_all
 from mainstay._metrics.gauges import NumberGauge
@@ -36,7 +26,6 @@ class LatencyTracker:
 
     Attributes:
         delay: Seconds after which the next copy starts; None while unknown, or without hedging.
-        timers: The timers that wake slow async calls.
     """
 
     def __init__(self, start: Delay, budget: RetryBudget | None) -> None:
@@ -49,7 +38,6 @@ class LatencyTracker:
         self._lock = threading.RLock()  # a signal handler may come back in on the same thread
         self._counts = False  # and finds this, while that one counts
         self.delay = None if start.together else start.seconds
-        self.timers: LoopTimers = LoopTimers()
         reset_after_fork(self, LatencyTracker._reset_after_fork)
         reset_with_all(self, LatencyTracker._forget)
 
@@ -150,80 +138,3 @@ class LatencyTracker:
     def _read(self) -> float | None:
         self._counted_queue(0.0)
         return self.delay
-
-
-class TimedCall(Protocol):
-    """A call that is not slow yet."""
-
-    def slow(self) -> None:
-        """Do what is to be done when it is slow."""
-        ...
-
-
-class SharedTimer:
-    """Wakes the slow calls of one event loop, by a single timer of that loop.
-
-    A call only records when it is due, and removes that record when it is answered. The timer is
-    set for the first call that still waits.
-
-    Attributes:
-        waiting: When each call is due, in seconds of the system's clock; answered calls are
-            removed.
-        event_loop: The event loop.
-    """
-
-    def __init__(self, event_loop: AbstractEventLoop) -> None:
-        self.waiting: dict[TimedCall, float] = {}
-        self.event_loop: AbstractEventLoop = event_loop
-        self._latest = -math.inf
-        self._goes_off = math.inf
-        self._context = Context()  # nobody's: it would keep alive what a call has in its own
-
-    def add(self, call: TimedCall, due: float) -> None:
-        """Call `slow` of *call* at *due*. Its event loop must be the one that is running."""
-        if due < self._latest and self.waiting:
-            # The delay has become shorter, and this call is due before some that began earlier.
-            self.event_loop.call_later(due - monotonic(), self._hurry, call, context=self._context)
-        else:
-            self._latest = due
-            if due < self._goes_off:
-                self._set(due)
-        self.waiting[call] = due
-
-    def _set(self, due: float) -> None:
-        self._goes_off = due
-        self.event_loop.call_later(due - monotonic(), self._go_off, due, context=self._context)
-
-    def _go_off(self, set_for: float) -> None:
-        if set_for != self._goes_off:  # it was set for an earlier time since
-            return
-        self._goes_off = math.inf
-        now, slow = monotonic(), []
-        for call, due in self.waiting.items():
-            if due > now:
-                self._set(due)
-                break
-            slow.append(call)
-        for call in slow:
-            self._hurry(call)
-
-    def _hurry(self, call: TimedCall) -> None:
-        if self.waiting.pop(call, None) is not None:
-            call.slow()
-
-
-class LoopTimers(threading.local):
-    """The timers of a component: in each thread, that of the event loop that ran there last.
-
-    The event loop and its calls keep a timer alive; nothing else does.
-    """
-
-    _last: Callable[[], SharedTimer | None] = staticmethod(lambda: None)
-
-    def here(self, event_loop: AbstractEventLoop) -> SharedTimer:
-        """Return the timer of the event loop that is running."""
-        timer = self._last()
-        if timer is None or timer.event_loop is not event_loop:
-            timer = SharedTimer(event_loop)
-            self._last = weakref.ref(timer)
-        return timer
