@@ -110,10 +110,10 @@ class BoundCheckpoint:
         call.check_time_left()
         return call
 
-    def is_phantom(self, answer: Acquired) -> bool:
-        """True if a call of this policy has begun a run that was to be gone on with.
+    def was_gone(self, answer: Acquired) -> bool:
+        """True if the run that was to be continued was gone, so that asking for it began a new one.
 
-        Such a run has no arguments, and a run that can be gone on with has.
+        The new one has no arguments, and a run that can be continued has.
         """
         return not self.begins and answer.record.arguments is None
 
@@ -198,7 +198,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
                     answer = self.sender.store.acquire(self.id, again)
                 if isinstance(answer, Acquired):
                     self.sender.release(self._lease_of(answer.record), "error", in_words(error))
-                    self._forget_phantom(answer)
+                    self._forget_if_gone(answer)
             raise
 
     async def _aacquire(self) -> float | None:
@@ -215,12 +215,12 @@ class CheckpointCall(Call[CheckpointRecorder]):
                     with self._noting(error):
                         lease = self._lease_of(answer.record)
                         await self.sender.arelease(lease, "error", in_words(error))
-                        await run_in_thread(functools.partial(self._forget_phantom, answer))
+                        await run_in_thread(functools.partial(self._forget_if_gone, answer))
             raise
 
-    def _forget_phantom(self, answer: Acquired) -> None:
-        """Forget a run that is there only because this call has asked for it."""
-        if self.bound.is_phantom(answer):
+    def _forget_if_gone(self, answer: Acquired) -> None:
+        """Forget the run again if it was gone, and is there only because this call asked for it."""
+        if self.bound.was_gone(answer):
             self.bound.settings.store.forget(self.id)
 
     def _request(self) -> Request:
@@ -263,7 +263,7 @@ class CheckpointCall(Call[CheckpointRecorder]):
             self._polls += 1
             return min(poll_wait(self._polls, answer.left), left)
         if isinstance(answer, Acquired):
-            if self.bound.is_phantom(answer):
+            if self.bound.was_gone(answer):
                 raise RunCompleteError(self.component, self.id.key)
             self._run = self._opened(record, self._lease_of(record), answer.contents, answer.idle)
         if isinstance(answer, Finished):
