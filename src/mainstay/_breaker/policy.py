@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, ClassVar, NoReturn, ParamSpec, Self, TypeVar, cast
+from typing import Any, ClassVar, NoReturn, ParamSpec, Self, TypeVar
 
 import attrs
 
 from mainstay._breaker.calls import BoundBreaker, BreakerCall, wrap
 from mainstay._breaker.engine import POLICY, BreakerEngine
+from mainstay._core.arguments import check_callable
 from mainstay._core.context import current_context
 from mainstay._core.detector import Detect
 from mainstay._core.failures import Classes, checked_on_result, verdict_judge_of
-from mainstay._core.functions import checked_name
+from mainstay._core.functions import checked_name, rewrapped
 from mainstay._core.misuse import shows_use
 from mainstay._core.open_blocks import OpenBlocks
 from mainstay._core.sharing import Shared
@@ -172,10 +173,8 @@ class CircuitBreaker(Shared):
             TypeError: If *fn* cannot be called, or is a generator function.
         """
         if isinstance(fn, classmethod | staticmethod):
-            # No callable to a type checker before it is bound, as *fn* was none.
-            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
-        if not callable(fn):
-            raise TypeError(f"a circuit breaker wraps callables, not {fn!r}")
+            return rewrapped(fn, self)
+        check_callable(fn, "a circuit breaker")
         self._bound.recorder.appear()
         return wrap(self._bound, fn)
 

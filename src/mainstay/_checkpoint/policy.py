@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
+from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, overload
 
 import attrs
 
@@ -23,11 +23,12 @@ from mainstay._checkpoint.run import Run
 from mainstay._checkpoint.schedule import Every
 from mainstay._checkpoint.settings import CheckpointSettings, Keep, Key
 from mainstay._checkpoint.types import allowed_by, hints_of
-from mainstay._core.arguments import Duration, to_flag
+from mainstay._core.arguments import Duration, check_callable, to_flag
 from mainstay._core.functions import (
     Kind,
     kind_of,
     name_of,
+    rewrapped,
     without_resource,
 )
 from mainstay._core.misuse import keywords_only
@@ -100,11 +101,8 @@ class CheckpointedFunction:
             ValueError: If the key template does not fit its parameters.
         """
         if isinstance(fn, classmethod | staticmethod):
-            # No callable to a type checker before it is bound, as *fn* was none.
-            wrapped_method: Any = type(fn)(self(fn.__func__))
-            return cast("Callable[..., Any]", wrapped_method)
-        if not callable(fn):
-            raise TypeError(f"checkpointed wraps callables, not {fn!r}")
+            return rewrapped(fn, self)
+        check_callable(fn, "checkpointed")
         kind = kind_of(fn)
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
             raise TypeError(

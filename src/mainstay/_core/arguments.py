@@ -129,7 +129,17 @@ def kind_in_words(value: object) -> str:
     """Return what a message calls a value that may be, or contain, an address with a password."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    return f"an object of type {type(value).__name__}"
+    return "None" if value is None else f"an object of type {type(value).__name__}"
+
+
+def check_callable(fn: object, policy: str) -> None:
+    """Raise if a policy is given something else than a function.
+
+    Raises:
+        TypeError: If *fn* cannot be called.
+    """
+    if not callable(fn):
+        raise TypeError(f"{policy} wraps callables, not {kind_in_words(fn)}")
 
 
 class DefaultInt(int):

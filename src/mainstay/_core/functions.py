@@ -13,12 +13,14 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from types import CodeType, FrameType, FunctionType, GeneratorType, MethodType, NoneType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from mainstay.errors import UnsupportedLoopError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
+
+W = TypeVar("W")
 
 
 class Kind(enum.Enum):
@@ -94,6 +96,14 @@ def wraps(fn: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[...
         return wrapper
 
     return give_identity
+
+
+def rewrapped(method: Any, policy: Callable[[Any], W]) -> W:
+    """Return a `classmethod` or `staticmethod` with its function in a policy.
+
+    It is no callable to a type checker before it is bound, as *method* was none.
+    """
+    return cast("W", type(method)(policy(method.__func__)))
 
 
 def resource_first(fn: Callable[..., Any]) -> Callable[..., Any]:

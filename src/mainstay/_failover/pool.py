@@ -13,18 +13,17 @@ from typing import (
     ParamSpec,
     Self,
     TypeVar,
-    cast,
     overload,
 )
 
 import attrs
 
-from mainstay._core.arguments import Duration, kind_in_words, to_flag
+from mainstay._core.arguments import Duration, check_callable, kind_in_words, to_flag
 from mainstay._core.budget import RetryBudget
 from mainstay._core.detector import Detect
 from mainstay._core.events import Event, checked_listener
 from mainstay._core.failures import Classes
-from mainstay._core.functions import is_async_frame
+from mainstay._core.functions import is_async_frame, rewrapped
 from mainstay._core.misuse import shows_use
 from mainstay._core.sharing import Shared, reset_with_all
 from mainstay._failover import operations
@@ -263,7 +262,7 @@ class FailoverPool(Shared, Generic[R]):
             >>> pool.call(lambda db, customer: f"{customer} at {db}", "Ada")
             'Ada at A'
         """
-        _check_callable(fn)
+        check_callable(fn, "failover")
         return caller(_bound(self._engine), fn)(*args, **kwargs)
 
     def lease(self) -> LeaseBlock[R]:
@@ -516,9 +515,8 @@ class _PoolDecorator(Shared, Generic[R]):
     def __call__(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Wrap a function, whose resource the caller no longer gives."""
         if isinstance(fn, classmethod | staticmethod):
-            # No callable to a type checker before it is bound, as *fn* was none.
-            return cast("Callable[..., Any]", type(fn)(self(fn.__func__)))
-        _check_callable(fn)
+            return rewrapped(fn, self)
+        check_callable(fn, "failover")
         self._bound.recorder.appear()
         return wrap(self._bound, fn)
 
@@ -598,8 +596,3 @@ def _layer(
     bound = attrs.evolve(bound, recorder=builder.shared_recorder(bound.recorder))
     builder.bind(None)
     return caller(bound, fn) if builder.once else wrap(bound, fn)
-
-
-def _check_callable(fn: object) -> None:
-    if not callable(fn):
-        raise TypeError(f"failover wraps callables, not {kind_in_words(fn)}")

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
 import attrs
 
-from mainstay._core.arguments import Duration, to_count, to_seconds
-from mainstay._core.functions import checked_name, require_asyncio
+from mainstay._core.arguments import Duration, check_callable, to_count, to_seconds
+from mainstay._core.functions import checked_name, require_asyncio, rewrapped
 from mainstay._core.misuse import shows_use
 from mainstay._core.open_blocks import OpenBlocks
 from mainstay._core.sharing import Shared, reset_with_all
@@ -174,10 +174,8 @@ class Bulkhead(Shared):
             TypeError: If *fn* cannot be called, or is a generator function.
         """
         if isinstance(fn, classmethod | staticmethod):
-            # No callable to a type checker before it is bound, as *fn* was none.
-            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
-        if not callable(fn):
-            raise TypeError(f"a bulkhead wraps callables, not {fn!r}")
+            return rewrapped(fn, self)
+        check_callable(fn, "a bulkhead")
         self._bound.recorder.appear()
         return wrap(self._bound, fn)
 

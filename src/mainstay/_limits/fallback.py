@@ -1,11 +1,11 @@
 """`fallback(...)`: what is returned in place of an exception."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, ParamSpec, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, ParamSpec, Self, TypeVar
 
 import attrs
 
-from mainstay._core.arguments import DefaultInt, Duration, to_count, to_seconds
+from mainstay._core.arguments import DefaultInt, Duration, check_callable, to_count, to_seconds
 from mainstay._core.failures import Classes, judge_of
 from mainstay._core.functions import (
     Kind,
@@ -13,6 +13,7 @@ from mainstay._core.functions import (
     is_async_hook,
     kind_of,
     name_of,
+    rewrapped,
     takes_self,
 )
 from mainstay._core.layers import with_layers
@@ -92,10 +93,8 @@ class Fallback:
                 and `on` or `call` is one.
         """
         if isinstance(fn, classmethod | staticmethod):
-            # No callable to a type checker before it is bound, as *fn* was none.
-            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
-        if not callable(fn):
-            raise TypeError(f"fallback wraps callables, not {fn!r}")
+            return rewrapped(fn, self)
+        check_callable(fn, "fallback")
         kind = kind_of(fn)
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
             raise TypeError(

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Self, TypeVar, get_args
 
 import attrs
 
-from mainstay._core.arguments import Duration, check_choice, to_number, to_seconds
-from mainstay._core.functions import checked_name, require_asyncio
+from mainstay._core.arguments import Duration, check_callable, check_choice, to_number, to_seconds
+from mainstay._core.functions import checked_name, require_asyncio, rewrapped
 from mainstay._core.misuse import shows_use
 from mainstay._core.open_blocks import OpenBlocks
 from mainstay._core.sharing import Shared
@@ -179,10 +179,8 @@ class RateLimit(Shared):
                 strategy for the other kind of functions.
         """
         if isinstance(fn, classmethod | staticmethod):
-            # No callable to a type checker before it is bound, as *fn* was none.
-            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
-        if not callable(fn):
-            raise TypeError(f"a rate limit wraps callables, not {fn!r}")
+            return rewrapped(fn, self)
+        check_callable(fn, "a rate limit")
         self._bound.recorder.appear()
         return wrap(self._bound, fn)
 

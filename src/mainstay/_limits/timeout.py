@@ -2,12 +2,19 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Final, NoReturn, ParamSpec, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, NoReturn, ParamSpec, Self, TypeVar
 
 import attrs
 
-from mainstay._core.arguments import DefaultInt, Duration, to_count, to_flag, to_seconds
-from mainstay._core.functions import Kind, checked_name_or_none, kind_of, name_of
+from mainstay._core.arguments import (
+    DefaultInt,
+    Duration,
+    check_callable,
+    to_count,
+    to_flag,
+    to_seconds,
+)
+from mainstay._core.functions import Kind, checked_name_or_none, kind_of, name_of, rewrapped
 from mainstay._core.layers import with_layers
 from mainstay._core.misuse import shows_use
 from mainstay._core.threads import get_or_create
@@ -95,10 +102,8 @@ class Timeout:
                 policy has `in_thread`.
         """
         if isinstance(fn, classmethod | staticmethod):
-            # No callable to a type checker before it is bound, as *fn* was none.
-            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
-        if not callable(fn):
-            raise TypeError(f"timeout wraps callables, not {fn!r}")
+            return rewrapped(fn, self)
+        check_callable(fn, "timeout")
         kind = kind_of(fn)
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
             raise TypeError(

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from itertools import chain
-from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 import attrs
 
-from mainstay._core.functions import Kind, checked_name, kind_of, name_of
+from mainstay._core.arguments import check_callable
+from mainstay._core.functions import Kind, checked_name, kind_of, name_of, rewrapped
 from mainstay._core.layers import Layer, layers_around
 from mainstay._metrics.collector import Metrics, metrics_of, recorders_of
 from mainstay._metrics.pipeline import PipelineBuilder, PipelineRecorder
@@ -79,8 +80,7 @@ class Pipeline:
             TypeError: If *fn* cannot be called, is a generator function, or does not fit a layer.
         """
         if isinstance(fn, classmethod | staticmethod):
-            # No callable to a type checker before it is bound, as *fn* was none.
-            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
+            return rewrapped(fn, self)
         return self._wrapped(fn, once=False)
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -119,8 +119,7 @@ class Pipeline:
         return tuple(layers)
 
     def _wrapped(self, fn: Callable[..., Any], *, once: bool) -> Callable[..., Any]:
-        if not callable(fn):
-            raise TypeError(f"a pipeline wraps callables, not {fn!r}")
+        check_callable(fn, "a pipeline")
         kind = kind_of(fn)
         if kind in (Kind.GENERATOR, Kind.ASYNC_GENERATOR):
             raise TypeError(

@@ -14,14 +14,13 @@ from typing import (
     Protocol,
     TypeAlias,
     TypeVar,
-    cast,
     overload,
 )
 
 import attrs
 
 from mainstay import hedge, vote
-from mainstay._core.arguments import Duration, check_choice, to_count, to_limit
+from mainstay._core.arguments import Duration, check_callable, check_choice, to_count, to_limit
 from mainstay._core.budget import RetryBudget
 from mainstay._core.failures import checked_on_result
 from mainstay._core.functions import (
@@ -31,6 +30,7 @@ from mainstay._core.functions import (
     name_of,
     resource_first,
     resource_first_or_as_self,
+    rewrapped,
     without_resource,
 )
 from mainstay._core.layers import LAYERS, with_layers
@@ -131,8 +131,7 @@ class Redundant(Shared):
             ValueError: If `decide` does not fit two copies, where the policy does not say how many.
         """
         if isinstance(fn, classmethod | staticmethod):
-            # No callable to a type checker before it is bound, as *fn* was none.
-            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
+            return rewrapped(fn, self)
         return self._hiding(fn, self._wrapped(fn, resource_first))
 
     def call(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -188,8 +187,7 @@ class Redundant(Shared):
         return RaceBlock(lambda name: self._bound(name, ()), sys._getframe(1))  # noqa: SLF001 - the block is named after the code around it
 
     def _wrapped(self, fn: Callable[..., Any], placed: Placed) -> Callable[..., Any]:
-        if not callable(fn):
-            raise TypeError(f"redundant wraps callables, not {fn!r}")
+        check_callable(fn, "redundant")
         kind = kind_of(fn)
         self._check_kind(kind, fn)
         bound = self._bound(name_of(fn), self._fns(fn, placed))

@@ -13,12 +13,18 @@ from typing import (
     Self,
     TypeAlias,
     TypeVar,
-    cast,
 )
 
 import attrs
 
-from mainstay._core.arguments import DefaultInt, Duration, check_choice, to_count, to_limit
+from mainstay._core.arguments import (
+    DefaultInt,
+    Duration,
+    check_callable,
+    check_choice,
+    to_count,
+    to_limit,
+)
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.failures import Classes, checked_on_result
 from mainstay._core.functions import (
@@ -30,6 +36,7 @@ from mainstay._core.functions import (
     name_of,
     name_of_frame,
     require_asyncio,
+    rewrapped,
 )
 from mainstay._core.layers import with_layers
 from mainstay._core.misuse import keywords_only
@@ -124,10 +131,8 @@ class Retry:
                 `on_result` on a generator.
         """
         if isinstance(fn, classmethod | staticmethod):
-            # No callable to a type checker before it is bound, as *fn* was none.
-            return cast("Callable[P, R]", type(fn)(self(fn.__func__)))
-        if not callable(fn):
-            raise TypeError(f"retry wraps callables, not {fn!r}")
+            return rewrapped(fn, self)
+        check_callable(fn, "retry")
         kind = kind_of(fn)
         self._check_kind(kind, fn)
         return _wrapped(self._bound(name_of(fn)), kind, fn)
