@@ -531,16 +531,8 @@ def test_a_listener_may_tell_the_receiver_something(pool):
     ("options", "error", "match"),
     [
         ({"pools": "db"}, TypeError, "`pools` must be a list of pools, and an object of type str"),
-        (
-            {"pools": None},
-            TypeError,
-            "`pools` must be a list of pools, not an object",
-        ),
-        (
-            {"pools": [None]},
-            TypeError,
-            "`pools` must be a list of pools, and an object",
-        ),
+        ({"pools": None}, TypeError, "`pools` must be a list of pools, not None"),
+        ({"pools": [None]}, TypeError, "`pools` must be a list of pools, and None"),
         ({"token": ""}, ValueError, "`token` must be printable ASCII"),
         ({"token": "hunter 2"}, ValueError, "`token` must be printable ASCII"),
         ({"token": "hünter"}, ValueError, "`token` must be printable ASCII"),
