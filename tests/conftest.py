@@ -9,6 +9,7 @@ import asyncio
 import pytest
 
 from mainstay import Metrics, default_metrics, on_event, set_default_metrics
+from mainstay._checkpoint.watcher import _watchers
 from mainstay._core.events import forget_firsts
 from mainstay.testing import FakeClock
 from support.callers import ASYNC, BLOCKS, FUNCTIONS, SYNC
@@ -69,8 +70,15 @@ class Readings:
 
 @pytest.fixture(autouse=True)
 def nothing_said_before():
-    """Let each test hear what is said only once in a process."""
+    """Let each test hear what is said only once in a process, and nothing about earlier tests.
+
+    A run that a test has left is released when it is collected, which is logged if that fails: in
+    another test, seconds later.
+    """
     forget_firsts()
+    for watcher in [*_watchers.values()]:
+        watcher._runs.clear()
+        watcher._wake_up()
 
 
 @pytest.fixture
