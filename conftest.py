@@ -189,14 +189,16 @@ pytest_collect_file = (_pages + _docstrings).pytest()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def garbage_of_its_own() -> None:
+def garbage_of_its_own() -> Iterator[None]:
     """Leave what was there before a module out of each garbage collection that its tests ask for.
 
     There are hundreds of them, and each would go through every test that was collected and every
-    report that was written.
+    report that was written. What a module leaves is collected at its own end, so that an exception
+    of a finaliser is reported for one of its tests, and not for the first one of the next module.
     """
-    gc.collect()
     gc.freeze()
+    yield
+    gc.collect()
 
 
 @pytest.fixture
