@@ -18,10 +18,11 @@ import functools
 import gc
 import multiprocessing.process
 import os
+import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from socketserver import BaseServer
@@ -93,6 +94,16 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if options.markexpr == "not process" and whole and free:
         options.numprocesses = len(os.sched_getaffinity(0))
         options.dist = "loadfile"  # examples of a page build on each other
+        if options.capture == "fd":
+            options.capture = "sys"  # of the workers: takes less time, and no process writes here
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-randomly seed nothing of its own: a test is seeded once, and not in each phase.
+
+    `random` is the only source of chance that is used here.
+    """
+    config.option.randomly_reset_seed = False
 
 
 @pytest.hookimpl(wrapper=True)
@@ -113,13 +124,30 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """
     global _unmarked
     _unmarked = "" if item.get_closest_marker("process") else item.nodeid
+    random.seed(f"{getattr(item.config.option, 'randomly_seed', 0)} {item.nodeid}")
     try:
         return (yield)
     finally:
         _unmarked = ""
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            for value in item.callspec.params.values():
+                _forget_where_raised(value if isinstance(value, list | tuple) else [value])
         if isinstance(item, SybilItem) and (nextitem is None or nextitem.path != item.path):
             item.example.document.namespace.clear()
             gc.collect()
+
+
+def _forget_where_raised(values: Iterable[object]) -> None:
+    """Let go of the frames that the exceptions among the parameters of a test were raised in.
+
+    Parameters stay until the end. Each frame would keep an event loop and its tasks, and each
+    `asyncio.run` goes through all tasks that there are.
+    """
+    for each in values:
+        if isinstance(each, BaseException):
+            each.__traceback__ = each.__context__ = None
+        if isinstance(each, BaseExceptionGroup):
+            _forget_where_raised(each.exceptions)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -161,14 +189,16 @@ pytest_collect_file = (_pages + _docstrings).pytest()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def garbage_of_its_own() -> None:
+def garbage_of_its_own() -> Iterator[None]:
     """Leave what was there before a module out of each garbage collection that its tests ask for.
 
     There are hundreds of them, and each would go through every test that was collected and every
-    report that was written.
+    report that was written. What a module leaves is collected at its own end, so that an exception
+    of a finaliser is reported for one of its tests, and not for the first one of the next module.
     """
-    gc.collect()
     gc.freeze()
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ never seen, lacks one that was, or lacks a state.
 """
 
 import random
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
+from functools import cache
 from itertools import pairwise
 
 from mainstay.testing import FakeClock, recorded
@@ -15,22 +16,23 @@ Step = Callable[[FakeClock, random.Random], None]
 STEPS = 1500
 
 
+@cache
 def changes(
     start: Callable[[Callable[[], None]], tuple[list[Step], Callable[[], Iterable[str]]]],
-) -> Iterator[Change]:
-    """Yield the changes of state of a random walk.
+) -> frozenset[Change]:
+    """Return the changes of state of a random walk.
 
     Args:
         start: Makes the policy. Takes what is to be called wherever its state may have changed,
             and returns the steps that a walk is made of, and what tells the states.
     """
-    found: list[Change] = []
+    found: set[Change] = set()
     last: list[str] = []
 
     def look() -> None:
         nonlocal last
         now = list(states())
-        found.extend((was, state) for was, state in zip(last, now, strict=False) if was != state)
+        found.update((was, state) for was, state in zip(last, now, strict=False) if was != state)
         last = now
 
     numbers = random.Random(7)
@@ -40,7 +42,7 @@ def changes(
         for _ in range(STEPS):
             numbers.choice(steps)(clock, numbers)
             look()
-    yield from found
+    return frozenset(found)
 
 
 def check(

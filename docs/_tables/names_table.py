@@ -80,12 +80,20 @@ def definition(module: str, name: str) -> Definition:
     """Find what a name in a module stands for."""
     if _file(f"{module}.{name}"):
         return Definition(f"{module}.{name}", "")
-    for node in ast.walk(_tree(module)):
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("mainstay"):
-            for alias in node.names:
-                if name == (alias.asname or alias.name):
-                    return definition(str(node.module), alias.name)
+    if name in _imported(module):
+        return definition(*_imported(module)[name])
     return Definition(module, name)
+
+
+@functools.cache
+def _imported(module: str) -> dict[str, tuple[str, str]]:
+    """Return the module and the name there of each name that a module imports from mainstay."""
+    return {
+        alias.asname or alias.name: (str(node.module), alias.name)
+        for node in ast.walk(_tree(module))
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("mainstay")
+        for alias in node.names
+    }
 
 
 def _sentence(found: Definition) -> str:

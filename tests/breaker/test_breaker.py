@@ -512,7 +512,7 @@ def test_every_change_is_told_counted_and_seen(metrics, clock, changes):
     engine = breaker._bound.engine
 
     def seen():
-        states = metrics._labelled("mainstay_breaker_state", "state")
+        states = metrics._labelled("breaker_state", "state")
         return breaker.state, [*states], metrics("component_up")
 
     closed = ("closed", ["closed"], 1), False, -math.inf

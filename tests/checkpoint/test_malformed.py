@@ -30,7 +30,7 @@ from mainstay.errors import (
 from mainstay.stores import MemoryStore, SQLiteStore
 from mainstay.stores.base import Contents, Result
 from support.checkpoint_values import TYPES, VALUES, Totals
-from support.checkpoints import RUN, OopsError, add_up
+from support.checkpoints import RUN, OopsError, Runner, add_up
 
 
 def deep(levels, inside=b"1"):
@@ -188,13 +188,19 @@ def test_half_a_gigabyte_out_of_500_kb_is_not_made(monkeypatch):
 # Results of steps, and arguments, of which there is only one.
 
 
+NO_RESULTS = [
+    b'{"$":"raised"}', b'{"$":"raised","v":{"$":"raised"}}', deep(3_000), b"7" * 5_000, b"\xff",
+    *(json.dumps(value).encode() for value in MALFORMED_VALUES if value != {"$": "raised"}),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "body",
+    ("runner", "body"),
     [
-        *(json.dumps(value).encode() for value in MALFORMED_VALUES if value != {"$": "raised"}),
-        b'{"$":"raised"}', b'{"$":"raised","v":{"$":"raised"}}', deep(3_000), b"7" * 5_000, b"\xff",
+        *((Runner("sync"), body) for body in NO_RESULTS),
+        *((Runner("async"), body) for body in NO_RESULTS[:6]),  # read by the same function
     ],
-)  # fmt: skip
+)
 def test_a_result_that_is_none_is_told(runner, store, metrics, body):
     async def job(cp):
         await cp.step("charge", int)

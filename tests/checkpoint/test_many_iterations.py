@@ -6,7 +6,7 @@ import pytest
 from mainstay._checkpoint.commands import _problems
 from mainstay._checkpoint.document import opened
 from mainstay.errors import CorruptCheckpointError, SourceChangedError
-from support.checkpoints import RUN, CrashError, OopsError
+from support.checkpoints import RUN, CrashError, OopsError, Runner
 from support.examples import strides
 
 ROUNDS = 150
@@ -30,6 +30,10 @@ async def deep_inside(cp, seen, fail_at=None, size=2):
         await inside(cp, seen, fail_at, size)
 
 
+BODIES = [
+    *((Runner("sync"), body) for body in (rounds, inside, deep_inside)),
+    (Runner("async"), inside),  # how deep they are is not for async code to know
+]
 DAMAGED = [(each, 1) for each in (33, 34, 64, 65, 66, 67, 98, 99, 130)]
 ALL = [(each, item) for each in range(ROUNDS) for item in range(2)]
 
@@ -53,7 +57,7 @@ def opened_json(sealed):
     return unseal(sealed)
 
 
-@pytest.mark.parametrize("body", [rounds, inside, deep_inside])
+@pytest.mark.parametrize(("runner", "body"), BODIES)
 def test_a_save_does_not_grow_with_the_iterations_before(runner, store, monkeypatch, body):
     written, seen = sizes(store, monkeypatch), []
     runner.job(body, store=store)(seen)
@@ -63,7 +67,7 @@ def test_a_save_does_not_grow_with_the_iterations_before(runner, store, monkeypa
 
 
 @pytest.mark.parametrize("every", [1, 3, 1000][:: strides()])
-@pytest.mark.parametrize("body", [rounds, inside, deep_inside])
+@pytest.mark.parametrize(("runner", "body"), BODIES)
 def test_they_go_on_where_they_were_wherever_the_process_dies(runner, store, crashing, body, every):
     seen = []
     job = runner.job(body, store=store, every=every, max_crashes=None)
@@ -76,7 +80,7 @@ def test_they_go_on_where_they_were_wherever_the_process_dies(runner, store, cra
         assert seen == ALL
 
 
-@pytest.mark.parametrize("body", [rounds, inside])
+@pytest.mark.parametrize(("runner", "body"), [BODIES[0], BODIES[-1]])
 def test_the_items_of_each_are_checked_on_a_resume(runner, store, crashing, body):
     job = runner.job(body, store=store)
     with pytest.raises(CrashError):
@@ -100,7 +104,7 @@ def test_one_that_grew_meanwhile_is_gone_on_with_and_remembered(runner, store, c
     assert seen == [(149, 2)]
 
 
-@pytest.mark.parametrize("body", [rounds, inside])
+@pytest.mark.parametrize(("runner", "body"), [BODIES[0], BODIES[-1]])
 @pytest.mark.parametrize("fail_at", DAMAGED[:: strides()])
 def test_a_damaged_save_goes_back_by_one_save_and_no_further(
     runner, store, crashing, body, fail_at
@@ -116,7 +120,7 @@ def test_a_damaged_save_goes_back_by_one_save_and_no_further(
     assert seen == ALL[at - 1 :]
 
 
-@pytest.mark.parametrize("body", [rounds, inside])
+@pytest.mark.parametrize(("runner", "body"), [BODIES[0], BODIES[-1]])
 def test_a_save_that_fails_loses_none_of_them(runner, store, monkeypatch, crashing, body):
     commit, failing = type(store).commit, iter([False] * 75 + [True] * 3)
 

@@ -475,6 +475,7 @@ def test_the_source_is_read_at_most_64_times_ahead_beyond_the_gap(runner, store,
 
     hanging, save = FirstHangs(), store.commit
     monkeypatch.setattr(store, "commit", commit)
+    monkeypatch.setattr(results, "_LONGEST_WAIT", 0.01)
     had = runner.job(body, store=store, every=timedelta(microseconds=1))()
     assert sorted(had) == [*range(200)]
     assert (hanging.furthest, had.index(0)) == (127, 127)
@@ -812,7 +813,7 @@ def test_steps_and_iterations_inside_the_loop_are_as_in_iterate(spreading, crash
         return log
 
     whole = [each for n in range(5) for each in (f"{n}a", f"{n}b", n)]
-    for crash_at in range(1, 16):
+    for crash_at in range(1, 16, min(4, strides())):  # three moments to an item
         store, effects = MemoryStore(), []
         job = spreading.job(body, store=store)
         with pytest.raises(CrashError):
@@ -942,6 +943,13 @@ class Recording(MemoryStore):
             self.saved.set()
 
 
+@pytest.fixture
+def looks_often(monkeypatch):
+    """A loop that waits looks every 5 ms whether there is something else to do."""
+    monkeypatch.setattr(results, "_LONGEST_WAIT", 0.005)
+
+
+@pytest.mark.usefixtures("looks_often")
 def test_a_save_that_is_due_is_made_while_the_loop_waits(runner):
     store = Recording()
 
@@ -950,7 +958,7 @@ def test_a_save_that_is_due_is_made_while_the_loop_waits(runner):
             assert had_two.wait(10)
             store.saved.clear()
             clock.advance(60)
-            while not store.saved.wait(1):  # it was before the schedule had heard of the last one
+            while not store.saved.wait(0.05):  # it was before the schedule had heard of the last
                 clock.advance(60)
             saved.append(opened(store.load(RUN).latest).state)
         return n
@@ -965,10 +973,11 @@ def test_a_save_that_is_due_is_made_while_the_loop_waits(runner):
 
     saved, had_two = [], threading.Event()
     with FakeClock() as clock:
-        runner.job(body, store=store, every=timedelta(seconds=30))()
+        runner.job(body, store=store, every=timedelta(seconds=30), lease=86_400)()
     assert saved == [[0, 1], [0, 1]]
 
 
+@pytest.mark.usefixtures("looks_often")
 def test_a_lost_lease_is_told_while_the_loop_waits(runner, store):
     released = threading.Event()
 
@@ -991,6 +1000,7 @@ def test_a_lost_lease_is_told_while_the_loop_waits(runner, store):
         runner.job(body, store=store, lease=0.06)()
 
 
+@pytest.mark.usefixtures("looks_often")
 def test_interrupt_all_acts_while_the_loop_waits(runner, store):
     had_one, released = threading.Event(), threading.Event()
 
@@ -1017,6 +1027,7 @@ def test_interrupt_all_acts_while_the_loop_waits(runner, store):
     assert store.list()[0][1] == "interrupted"
 
 
+@pytest.mark.usefixtures("looks_often")
 def test_a_store_that_fails_while_the_loop_waits_ends_it(runner, store, monkeypatch):
     released = threading.Event()
 

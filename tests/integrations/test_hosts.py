@@ -59,12 +59,14 @@ def test_the_host_goes_that_was_used_least_recently(monkeypatch):
     assert known.find(("b", None), 6.0) is not first["b"]
 
 
-def test_there_are_at_most_a_thousand():
+def test_there_are_at_most_a_thousand(monkeypatch):
+    assert _hosts.MOST_HOSTS == 1_000
+    monkeypatch.setattr(_hosts, "MOST_HOSTS", 100)
     with recorded():
         known = hosts(breaker=Detect(), limit=1)
-        for number in range(1_200):
+        for number in range(120):
             known.find((f"host-{number}", None), number)
-    assert len(known.known) == 1_000
+    assert len(known.known) == 100
 
 
 def test_threads_that_find_a_new_host_at_once_find_the_same():

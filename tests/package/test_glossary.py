@@ -72,8 +72,11 @@ def test_the_source_uses_the_words_of_the_glossary(part: str) -> None:
 
 @pytest.mark.parametrize("part", parts())
 def test_names_are_words_of_the_glossary(part: str) -> None:
+    those = words("names")
     used = {
-        module.name: found_in(names_in(module.text), words("names")) for module in modules_of(part)
+        module.name: found_in(names_in(module.text), those)
+        for module in modules_of(part)
+        if found_in(module.text, those)  # which takes a tenth of the time
     }
     assert {name: sorted(found) for name, found in used.items() if found} == {}
 

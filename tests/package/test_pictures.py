@@ -1,5 +1,6 @@
 """The pictures in the docs show what there is, and every page that needs one has one."""
 
+import functools
 import importlib.util
 import re
 import sys
@@ -35,6 +36,7 @@ def drawing():
     ]
 
 
+@functools.cache
 def loaded(name):
     spec = importlib.util.spec_from_file_location(f"picture_{name}", SCRIPTS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)

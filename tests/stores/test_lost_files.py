@@ -20,6 +20,7 @@ from mainstay.stores import SQLiteStore
 from mainstay.stores._files import StoreFiles
 from mainstay.stores._opening import Opener
 from mainstay.stores.base import Acquired, Change, Request, Result, RunId, RunLease
+from support.examples import examples
 
 # Forking beside other threads is what one test is about; Python 3.12 and newer warn of it.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* multi-threaded:DeprecationWarning")
@@ -351,7 +352,7 @@ def test_runs_in_many_threads_each_find_the_file_that_is_there_now(path, store, 
             return list(cp.iterate(range(5)))
 
     with ThreadPoolExecutor(4) as pool:
-        for number in range(10):
+        for number in range(examples(40)):
             assert [*pool.map(job, [f"{number} {each}" for each in range(4)])] == [[*range(5)]] * 4
             begin_a_new_file(path) if not ending else removed(Path(f"{path}{ending}"))
 

@@ -75,7 +75,7 @@ class Answers(BaseHTTPRequestHandler):
         self.say(gzip.compress(METRICS % 1)[:-9], Content_Encoding="gzip")
 
     def answer_bomb(self) -> None:
-        self.say(gzip.compress(bytes(100 * 2**20)), Content_Encoding="gzip")
+        self.say(gzip.compress(bytes(33 * 2**20), 1), Content_Encoding="gzip")
 
     def answer_brotli(self) -> None:
         self.say(b"?", Content_Encoding="br")

@@ -103,11 +103,11 @@ def test_what_is_no_exposition_is_said_in_one_line(server, path, failure):
 
 
 @pytest.mark.parametrize(
-    ("path", "failure"),
-    [("hang", "no answer within 0.3s"), ("drip", "no end of the answer within 0.3s")],
+    ("path", "seconds", "failure"),
+    [("hang", 0.05, "no answer within 0.05s"), ("drip", 0.3, "no end of the answer within 0.3s")],
 )
-def test_what_takes_too_long_is_left(server, path, failure, monkeypatch):
-    monkeypatch.setattr(endpoint, "TIMEOUT", 0.3)
+def test_what_takes_too_long_is_left(server, path, seconds, failure, monkeypatch):
+    monkeypatch.setattr(endpoint, "TIMEOUT", seconds)
     assert said(f"{server}/{path}") == failure
 
 
