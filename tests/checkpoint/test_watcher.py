@@ -187,7 +187,7 @@ def test_a_run_that_has_ended_is_not_renewed_any_more():
 
 
 def test_it_says_that_a_save_is_due_when_the_time_has_come_and_not_before():
-    store, job = Renewals(), Job("a", 0.02, every=timedelta(seconds=0.05))
+    store, job = Renewals(), Job("a", 0.02, every=timedelta(seconds=0.06))
     end = watched(store, job)
     assert store.second.wait(60)  # it has looked at the time, and gone on
     due_at = job.schedule.due_at
