@@ -200,6 +200,7 @@ NO_RESULTS = [
         *((Runner("sync"), body) for body in NO_RESULTS),
         *((Runner("async"), body) for body in NO_RESULTS[:6]),  # read by the same function
     ],
+    ids=lambda each: getattr(each, "name", None),
 )
 def test_a_result_that_is_none_is_told(runner, store, metrics, body):
     async def job(cp):

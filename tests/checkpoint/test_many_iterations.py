@@ -31,8 +31,11 @@ async def deep_inside(cp, seen, fail_at=None, size=2):
 
 
 BODIES = [
-    *((Runner("sync"), body) for body in (rounds, inside, deep_inside)),
-    (Runner("async"), inside),  # how deep they are is not for async code to know
+    *(
+        pytest.param(Runner("sync"), body, id=f"sync-{body.__name__}")
+        for body in (rounds, inside, deep_inside)
+    ),
+    pytest.param(Runner("async"), inside, id="async-inside"),  # it is not told how deep it is
 ]
 DAMAGED = [(each, 1) for each in (33, 34, 64, 65, 66, 67, 98, 99, 130)]
 ALL = [(each, item) for each in range(ROUNDS) for item in range(2)]

@@ -1,25 +1,14 @@
 """What the tests of stores share."""
 
 import gc
-import tempfile
 import threading
-from pathlib import Path
 
 import pytest
 
 from mainstay.stores import SQLiteStore
+from support.directories import tmp_path
 
-MEMORY = Path("/dev/shm")  # noqa: S108 - the directory that systems have for it
-
-
-@pytest.fixture
-def tmp_path(tmp_path):
-    """A directory in memory, where there is one: nothing here is about the disk itself."""
-    if not MEMORY.is_dir():
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
-        yield Path(directory)
+__all__ = ["path", "store", "tmp_path"]
 
 
 @pytest.fixture
