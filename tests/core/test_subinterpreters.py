@@ -173,10 +173,15 @@ class Source:
 
 
 @pytest.fixture
-def new_threads():
-    """Tell which threads run that did not before."""
+def new_threads(monkeypatch):
+    """Tell which threads run that did not before: the only ones that `end_threads` waits for."""
     before = set(threading.enumerate())
-    return lambda: [each for each in threading.enumerate() if each not in before]
+
+    def new():
+        return [each for each in threading.enumerate() if each not in before]
+
+    monkeypatch.setattr(exits, "threading", SimpleNamespace(enumerate=new))
+    return new
 
 
 def test_workers_end_when_they_are_idle(new_threads):
@@ -215,7 +220,7 @@ def test_the_thread_that_renews_leases_ends(new_threads):
         store.forget(store.list()[0][0].run)
 
 
-def test_a_thread_that_hangs_is_given_up(monkeypatch):
+def test_a_thread_that_hangs_is_given_up(monkeypatch, new_threads):
     monkeypatch.setattr(exits, "PATIENCE", 0.0)
     ended = threading.Event()
     thread = threading.Thread(target=ended.wait, name="mainstay-hangs")

@@ -317,7 +317,7 @@ def test_sync_code_cannot_keep_the_limit_and_is_told_what_to_use():
 @pytest.mark.parametrize(("budget", "most"), [(None, 0), (0.05, 5)])
 def test_of_60_hedged_calls_beside_a_member_that_hangs_few_are_lost(metrics, budget, most):
     pool = pool_of("a", "b")
-    policy = redundant(pool=pool, start=hedge.after(0.05), budget=budget)
+    policy = redundant(pool=pool, start=hedge.after(0.01), budget=budget)
 
     async def main():
         failed = 0
