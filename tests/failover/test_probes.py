@@ -249,7 +249,7 @@ def test_a_resource_that_hangs_does_not_leak_a_thread_for_each_probe(site, metri
     with pool:
         wait_until(lambda: asked.count("a") == 3)
         asked.clear()
-        wait_until(lambda: asked.count("b") == 40)
+        wait_until(lambda: asked.count("b") == 15)
         assert "a" not in asked
         go.set()
         wait_until(lambda: state_of(pool, "a") == "active")
