@@ -25,7 +25,7 @@ shop_policies = Middleware(
 
 async def main(shop: str) -> None:
     """Ask the shop."""
-    limit = aiohttp.ClientTimeout(total=5.0)
+    limit = aiohttp.ClientTimeout(total=30.0)
     async with aiohttp.ClientSession(shop, middlewares=[shop_policies], timeout=limit) as session:
         async with session.get("/orders", raise_for_status=True) as response:
             print("orders:", await response.text())
