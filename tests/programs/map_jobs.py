@@ -69,8 +69,6 @@ def loky():
 
 @contextlib.contextmanager
 def dask():
-    # A worker that is started anew while the cluster ends logs that nobody answers.
-    os.environ["DASK_LOGGING__DISTRIBUTED"] = "critical"
     from distributed import Client, LocalCluster  # noqa: PLC0415 - only one of the pools
 
     cluster = LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None)

@@ -36,11 +36,14 @@ class MapRun:
     def start(self, **changes):
         """Start an attempt, in a session of its own, which dies as a whole."""
         plan = json.dumps(self._plan | changes)
+        # A worker of Dask that is started anew while the cluster ends logs that nobody answers.
+        environment = {**os.environ, "DASK_LOGGING__DISTRIBUTED": "critical"}
         with self._errors.open("w") as errors:  # no pipe, which workers would keep open
             self._process = subprocess.Popen(
                 [sys.executable, map_jobs.__file__, self._url, plan],
                 start_new_session=True,
                 stderr=errors,
+                env=environment,
             )
         return self
 
