@@ -8,6 +8,7 @@ from mainstay import RetryBudget, hedge, redundant
 from mainstay._redundant import latency
 from mainstay._redundant.latency import LatencyTracker
 from mainstay.hedge import delay_of
+from support.examples import strides
 from support.interruptions import at_each_interruption
 
 START = delay_of(hedge.quantile(0.5))
@@ -41,7 +42,7 @@ def test_a_handler_may_come_in_while_latencies_are_counted(held, monkeypatch):
 
         return act, handler, check
 
-    assert at_each_interruption(attempt, stride=19) > 10
+    assert at_each_interruption(attempt, stride=2 * strides() - 1) > 10
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
