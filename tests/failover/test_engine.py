@@ -61,7 +61,7 @@ def test_good_answers_in_a_row_bring_back_once_the_time_is_over(clock):
 def test_a_member_that_is_fenced_off_is_let_in_by_good_answers(clock):
     told = bad_and_good(clock)
     told.slot.barred = True
-    assert told.slot.absence(0.0).args == ("fenced off",)
+    assert told.slot.absence(0.0).args == ("member a is fenced off",)
     told.probes(True)
     assert told.slot.barred
     told.probes(True)
@@ -223,7 +223,7 @@ def test_a_resource_that_a_given_up_start_has_used_again_is_not_closed(clock):
 def test_a_member_that_waits_for_its_turn_says_so(clock):
     members = [Member("a", "a"), Member("b", "b", standby="hot")]
     pool = FailoverPool("db", members, on=Lost)
-    assert pool._engine.slots["b"].absence(clock.now()).args == ("standing by",)
+    assert pool._engine.slots["b"].absence(clock.now()).args == ("member b is standing by",)
 
 
 def test_calls_that_wait_hear_of_a_trial_that_failed(clock):

@@ -302,5 +302,5 @@ def test_all_drained_is_told(clock):
     pool.drain("a")
     with pytest.raises(NoMemberError) as caught:
         pool.call(use)
-    assert [str(error) for error in caught.value.exceptions] == ["drained"]
+    assert [str(error) for error in caught.value.exceptions] == ["member a is drained"]
     assert caught.value.retry_after is None

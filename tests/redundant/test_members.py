@@ -207,7 +207,7 @@ def test_nobody_left_is_told_by_the_members_that_the_call_has_not_had(values):
     error = members.refusal()
     assert isinstance(error, NoMemberError)
     assert error.members == ("b",)
-    assert [str(each) for each in error.exceptions] == ["drained"]
+    assert [str(each) for each in error.exceptions] == ["member b is drained"]
 
 
 def test_what_is_no_pool_lends_nothing():

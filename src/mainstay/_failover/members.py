@@ -262,9 +262,11 @@ class Slot:
     def absence(self, now: float) -> Exception:
         """Return why the member got no call: the exception of its start, or else its state."""
         error = self.start_error
-        return MainstayError(self._why_absent(now)) if error is None else error
+        if error is not None:
+            return error
+        return MainstayError(f"member {self.member.name} is {self._absence(now)}")
 
-    def _why_absent(self, now: float) -> str:
+    def _absence(self, now: float) -> str:
         if self.draining:
             return "drained"
         if self.start is not None:
