@@ -33,3 +33,21 @@ def test_the_layers_of_the_page_are_those_that_the_linter_checks() -> None:
     (layers,) = [each["layers"] for each in settings["contracts"] if each["type"] == "layers"]
     (block,) = re.findall(r"^ *```text\n( *__main__.*?)^ *```$", PAGE, re.MULTILINE | re.DOTALL)
     assert [line.strip() for line in block.strip().splitlines()] == layers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "is_kept",  # when a member is ejected
+        "assign",  # who serves
+        "plan",  # who is started and stopped
+        "last_resort",  # what happens when all members are down
+        "save_at",  # when a save is due
+        "Progress.capture",  # what is written in one save
+        "forbids_hedge",  # when a hedge is started
+        "Round",  # which copy wins
+        "Cells",  # how a count is exact under fork
+    ],
+)
+def test_what_was_hard_to_find_once_has_a_home(name: str) -> None:
+    assert name in [home for _, home in QUESTIONS.values()]
