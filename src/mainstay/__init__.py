@@ -1,6 +1,8 @@
 """Keeps programs working when what they depend on fails, and proves it in Prometheus.
 
-The names below are all there is; everything else is in `mainstay.errors` and `mainstay.testing`.
+The names below are for daily use. Events are in `mainstay.events`, all errors in `mainstay.errors`,
+what is only named in annotations in `mainstay.types`, and what belongs to one task in a module of
+its own, such as `mainstay.stores`, `mainstay.integrations` and `mainstay.testing`.
 They are loaded at first use (PEP 562), so that a program pays for what it uses.
 """
 
