@@ -498,16 +498,14 @@ def _why_each(
     members: Sequence[str],
     messages_of: type[Exception] | tuple[()] = (),
 ) -> str:
-    """Return what became of each member: its exception's class; our message, which names it."""
-    named = members if len(members) == len(errors) else [""] * len(errors)
-    pairs = zip(named, errors, strict=True)
-    said = [
-        str(error)
-        if isinstance(error, messages_of)
-        else f"{name}: {type(error).__name__}".removeprefix(": ")
-        for name, error in pairs
-    ]
-    return ", ".join(said)
+    """Return what became of each member: its exception's class; its message if it is ours."""
+    said = [str(each) if isinstance(each, messages_of) else type(each).__name__ for each in errors]
+    if len(members) != len(said):
+        return ", ".join(said)
+    return ", ".join(
+        what if what.startswith(f"member {name} ") else f"{name}: {what}"
+        for name, what in zip(members, said, strict=True)
+    )
 
 
 class _CopiesError(MainstayError, ExceptionGroup[Exception]):
