@@ -639,6 +639,14 @@ def test_the_group_says_what_failed_how_often_and_what_to_do(pool_caller, server
     assert (caught.value.attempts, caught.value.elapsed) == (2, 0.0)
 
 
+def test_the_member_is_named_once_whatever_became_of_it():
+    errors = [MainstayError("member a is drained"), CircuitOpenError("mail", 2.0), Lost("b0")]
+    refused = NoMemberError("db", errors, None, 0, 0.0, ("a", "b", "c"))
+    why = "member a is drained, b: circuit breaker mail is open: not called; next trial in 2.0 s"
+    assert str(refused).startswith(f"pool db: no member could be called ({why}")
+    assert ", c: Lost)" in str(refused)
+
+
 @pytest.mark.parametrize("raises", ["last", "group"])
 def test_where_no_member_can_be_called_it_is_told_of_each(pool_caller, servers, clock, raises):
     servers.broken = {"a": Lost, "b": Lost}

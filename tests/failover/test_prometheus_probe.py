@@ -166,7 +166,7 @@ def states(pool):
 
 def test_what_prometheus_says_ejects_and_readmits(pools, metrics):
     def script(connection, stop):
-        about_a = "n%3D%22a%22" in server.requests[-1]
+        about_a = "n%3D%22a%22" in server.here.request
         answer = sampled("0" if broken and about_a else "1")
         answer(connection, stop)
 

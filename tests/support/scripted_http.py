@@ -14,12 +14,14 @@ class ScriptedServer:
     Attributes:
         script: Called with the connection, and an event that is set at the end.
         requests: The heads of the requests so far.
+        here: In a thread that runs the script, `request` is the head of the one that it answers.
     """
 
     def __init__(self, script, context=None):
         self.script = script
         self._context = context
         self.requests = []
+        self.here = threading.local()
         self._stop = threading.Event()
         self._listener = socket.create_server((LOOPBACK, 0))
         self.port = self._listener.getsockname()[1]
@@ -48,7 +50,8 @@ class ScriptedServer:
                 if not piece:
                     return
                 head += piece
-            self.requests.append(head.decode())
+            self.here.request = head.decode()
+            self.requests.append(self.here.request)
             self.script(connection, self._stop)
 
     def __enter__(self):

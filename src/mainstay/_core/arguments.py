@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TypeAlias
 
+from mainstay._core.words import kind_in_words
+
 Duration: TypeAlias = float | timedelta
 """Seconds (`float` or `int`) or a `timedelta`."""
 
@@ -123,13 +125,6 @@ def check_choice(value: object, parameter: str, choices: Sequence[object]) -> No
     if value not in choices:
         *others, last = map(repr, choices)
         raise ValueError(f"`{parameter}` must be {', '.join(others)} or {last}, not {value!r}")
-
-
-def kind_in_words(value: object) -> str:
-    """Return what a message calls a value that may be, or contain, an address with a password."""
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    return "None" if value is None else f"an object of type {type(value).__name__}"
 
 
 def check_callable(fn: object, policy: str) -> None:

@@ -20,10 +20,10 @@ from urllib.parse import quote, unquote, urlsplit
 
 import attrs
 
-from mainstay._core.arguments import LONGEST, kind_in_words
+from mainstay._core.arguments import LONGEST
 from mainstay._core.clock import monotonic
 from mainstay._core.version import VERSION
-from mainstay._core.words import printable
+from mainstay._core.words import kind_in_words, printable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

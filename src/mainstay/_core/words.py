@@ -1,4 +1,4 @@
-"""What is the user's in the words of messages, notes and log lines: short, printable, no passwords.
+"""Words for messages, notes and log lines: short, printable, and without passwords.
 
 Nothing here raises, whatever a `__repr__`, a `__str__` or a metaclass of the user's does.
 """
@@ -13,9 +13,20 @@ _PASSWORD = re.compile(r"((?<=//)[^/:@\s]*:).*(?=@)|(password=)[^&\s]*", re.DOTA
 """To the last @, since a password may have any sign in it: rather too much than too little."""
 
 
+_own_name = type.__dict__["__name__"].__get__
+"""Reads a class's own name, which its metaclass can neither hide nor make fail."""
+
+
 def masked(text: str) -> str:
     """Return a URL, or a text with URLs in it, without what looks like a password."""
     return _PASSWORD.sub(r"\1\2***", text)
+
+
+def kind_in_words(value: object) -> str:
+    """Return what a message calls a value that may be, or contain, an address with a password."""
+    if issubclass(type(value), type):
+        return f"the class {_own_name(value)}"
+    return "None" if value is None else f"an object of type {class_name(value)}"
 
 
 def described(value: object) -> str:
@@ -24,10 +35,6 @@ def described(value: object) -> str:
         return repr(value)
     except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
         return f"a {class_name(value)}"
-
-
-_own_name = type.__dict__["__name__"].__get__
-"""Reads a class's own name, which its metaclass can neither hide nor make fail."""
 
 
 def class_name(value: object) -> str:

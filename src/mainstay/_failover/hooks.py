@@ -17,9 +17,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from mainstay._core.arguments import kind_in_words
 from mainstay._core.clock import monotonic
 from mainstay._core.functions import close_coroutine, is_async, is_awaitable, name_of
+from mainstay._core.words import kind_in_words
 from mainstay.errors import MainstayError
 
 

@@ -10,7 +10,6 @@ import attrs
 from mainstay._core.arguments import (
     Duration,
     check_choice,
-    kind_in_words,
     to_count,
     to_number,
     to_seconds,
@@ -18,6 +17,7 @@ from mainstay._core.arguments import (
 )
 from mainstay._core.functions import Kind, kind_of, name_of, repr_of
 from mainstay._core.misuse import shows_use
+from mainstay._core.words import kind_in_words
 from mainstay._failover.prometheus import Missing, PrometheusQuestion
 
 R_co = TypeVar("R_co", covariant=True)  # the resource

@@ -18,7 +18,7 @@ from typing import (
 
 import attrs
 
-from mainstay._core.arguments import Duration, check_callable, kind_in_words, to_flag
+from mainstay._core.arguments import Duration, check_callable, to_flag
 from mainstay._core.budget import RetryBudget
 from mainstay._core.detector import Detect
 from mainstay._core.events import Event, checked_listener
@@ -26,6 +26,7 @@ from mainstay._core.failures import Classes
 from mainstay._core.functions import is_async_frame, rewrapped
 from mainstay._core.misuse import shows_use
 from mainstay._core.sharing import Shared, reset_with_all
+from mainstay._core.words import kind_in_words
 from mainstay._failover import operations
 from mainstay._failover.blocks import AsyncPoolBlock, LeaseBlock, PoolBlock
 from mainstay._failover.call import BoundPool

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 
-from mainstay._core.arguments import Duration, check_choice, kind_in_words, to_count, to_limit
+from mainstay._core.arguments import Duration, check_choice, to_count, to_limit
 from mainstay._core.budget import RetryBudget, budget_of
 from mainstay._core.detector import Detect
 from mainstay._core.exceptions import is_refusal
@@ -20,6 +20,7 @@ from mainstay._core.failures import (
 )
 from mainstay._core.functions import Kind, checked_name, kind_of
 from mainstay._core.layers import Layer, classes_of
+from mainstay._core.words import kind_in_words
 from mainstay._failover.options import Failback, Member, Probe, check_hook
 from mainstay._failover.prometheus import PrometheusQuestion
 from mainstay._failover.selection import Selector, Strategy, strategy_of

@@ -12,10 +12,10 @@ from typing import Any
 
 import attrs
 
-from mainstay._core.arguments import kind_in_words
 from mainstay._core.clock import wall_time
 from mainstay._core.forks import reset_after_fork
 from mainstay._core.threads import retrieve_exception
+from mainstay._core.words import kind_in_words
 from mainstay._core.workers import Worker, WorkerPool
 
 PATIENCE = 1.0

@@ -3,7 +3,7 @@
 What `wrap_fast_sync` and `wrap_fast_async` return takes the fast path, that of every healthy call,
 where the context is plain and every layer admits the call at once.
 
-`counted` is the innermost of them, around the function: each time that it is called is an attempt.
+`counting_attempts` makes the innermost of them, around the function: each call of it is an attempt.
 The outermost says which call the attempts, and what the layers record, belong to (`PipelineTally`).
 """
 
@@ -391,12 +391,12 @@ class _Failing:
         layer.leave(kept, now, now - self.started)
 
 
-def counted(fn: Callable[..., Any]) -> Callable[..., Any]:
+def counting_attempts(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Have each call of *fn* count as an attempt of the pipeline's call that it is part of."""
-    return _acounted(fn) if kind_of(fn) is Kind.ASYNC else _counted(fn)
+    return _acounting(fn) if kind_of(fn) is Kind.ASYNC else _counting(fn)
 
 
-def _counted(fn: Callable[..., Any]) -> Callable[..., Any]:
+def _counting(fn: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(fn)
     def attempt(*args: Any, **kwargs: Any) -> Any:
         tally = tally_here()
@@ -413,7 +413,7 @@ def _counted(fn: Callable[..., Any]) -> Callable[..., Any]:
     return attempt
 
 
-def _acounted(fn: Callable[..., Any]) -> Callable[..., Any]:
+def _acounting(fn: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(fn)
     async def attempt(*args: Any, **kwargs: Any) -> Any:
         tally = tally_here()

@@ -14,7 +14,7 @@ from mainstay._metrics.pipeline import PipelineBuilder, PipelineRecorder
 from mainstay._metrics.schema import GIVE_UP_REASONS
 from mainstay._pipeline.calls import (
     BoundPipeline,
-    counted,
+    counting_attempts,
     wrap_async,
     wrap_fast_async,
     wrap_fast_sync,
@@ -129,8 +129,8 @@ class Pipeline:
         kinds = [policy._kind for policy in self.policies]  # noqa: SLF001 - of our own policies
         reasons = tuple(dict.fromkeys(chain.from_iterable(map(_reasons_of, self.policies))))
         recorder = recorders_of(self._metrics).pipeline(PipelineRecorder, self.name, reasons)
-        builder = PipelineBuilder(self.name, self._metrics, reasons, counted, once=once)
-        inside = [counted(fn)]
+        builder = PipelineBuilder(self.name, self._metrics, reasons, counting_attempts, once=once)
+        inside = [counting_attempts(fn)]
         inwards: tuple[_Layer, ...] = self.policies[::-1]
         for policy in inwards:
             inside.append(policy._layer(inside[-1], builder))  # noqa: SLF001 - as above

@@ -8,9 +8,9 @@ from http import HTTPStatus
 from typing import Any, Final, Literal, overload
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from mainstay._core.arguments import kind_in_words
 from mainstay._core.events import is_first, logger_of
 from mainstay._core.sharing import Shared, reset_with_all
+from mainstay._core.words import kind_in_words
 from mainstay._failover.alerted import AlertedPool, What
 from mainstay._failover.pool import FailoverPool
 from mainstay._failover.settings import POLICY
